@@ -40,16 +40,17 @@ class Chunk:
     counting from 0 and counting bad records too. `bad` are the records of this stretch that could not be read.
     `cursor_at(i)` is the cursor after the first i records of the table, and any bad ones among or directly
     after them; `cursor_at(len(table))` lies after the whole chunk. `generation` goes up when a source starts
-    over (a file that was overwritten); (source, generation, row) is the identity of a row without a key.
+    over (a file that was overwritten). `place` is what messages call where the records come from (the source's
+    name, or the file of a folder); (place, generation, row) is the identity of a row without a key.
     """
+
+    place: str
 
     table: pa.Table
     rows: np.ndarray[tuple[int], np.dtype[np.int64]]
     generation: int
     cursor_at: Callable[[int], Cursor]
     bad: tuple[BadRow, ...] = ()
-    label: str = ""
-    """What a message calls the place these records come from: the file of a folder, or the source's name."""
 
 
 class Source(Protocol):
