@@ -10,16 +10,38 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from nightfit.jsontypes import Json
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Cursor: TypeAlias = dict[str, Json]
 """How far a source has been read: a small JSON object whose meaning only its source knows."""
 
 CHUNK_ROWS = 65_536
 """Rows of a chunk at most: large enough for vectorised work, small enough to hold a few at a time."""
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One `[[sources]]` table."""
+
+    url: str
+    """A path, a folder, a glob, or a database URL."""
+    name: str = ""
+    """What the cursor is kept under; made from url and table if empty."""
+    table: str = ""
+    query: str = ""
+    cursor: str | tuple[str, ...] = ()
+    """Database column(s) that grow from row to row; the key if empty."""
+    optional: bool = False
+    """Whether the source may be absent: it then has nothing new."""
+
+    @property
+    def cursor_columns(self) -> tuple[str, ...]:
+        """The cursor's columns; the config may write a single one as text."""
+        return (self.cursor,) if isinstance(self.cursor, str) else self.cursor
 
 
 @dataclass(frozen=True)
@@ -45,7 +67,6 @@ class Chunk:
     """
 
     place: str
-
     table: pa.Table
     rows: np.ndarray[tuple[int], np.dtype[np.int64]]
     generation: int

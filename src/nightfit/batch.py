@@ -1,0 +1,135 @@
+"""Rows as arrays: what every learner, metric and memory works on, with the shapes checked once.
+
+`Batch` is one block of rows in memory; `Rows` is a night's worth of blocks, which may lie in memory-mapped files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+BLOCK_ROWS = 65_536
+"""Rows of a block of `Rows`; also the window within which epochs are shuffled."""
+
+UNKNOWN_CLASS = -1
+"""The `y` of a row whose class the schema has not learned yet."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cleaned, encoded rows.
+
+    `key_hash`: uint64 [n], the rows' identities. `x_num`: float64 [n, d_num], NaN where missing.
+    `x_cat`: int32 [n, d_cat], ids of categories in the schema's one table of ids.
+    `y`: int64 [n], class indices (`UNKNOWN_CLASS` where the schema does not know the class).
+    """
+
+    key_hash: Array
+    x_num: Array
+    x_cat: Array
+    y: Array
+
+    def __post_init__(self) -> None:
+        n = len(self.key_hash)
+        if not (self.x_num.ndim == self.x_cat.ndim == 2 and n == len(self.x_num) == len(self.x_cat) == len(self.y)):
+            raise ValueError(
+                "a batch must hold as many keys as rows of x_num, x_cat and y, however their shapes are "
+                f"{self.key_hash.shape}, {self.x_num.shape}, {self.x_cat.shape}, {self.y.shape}",
+            )
+
+    def __len__(self) -> int:
+        return len(self.key_hash)
+
+    def take(self, index: Array | slice) -> Batch:
+        """Return the rows that an index array, a mask or a slice names."""
+        return Batch(self.key_hash[index], self.x_num[index], self.x_cat[index], self.y[index])
+
+    def with_labels(self, y: Array) -> Batch:
+        """Return the same rows with other class indices."""
+        return replace(self, y=y)
+
+
+def concat(batches: Iterable[Batch]) -> Batch:
+    """Join batches of equal widths into one; at least one is needed."""
+    blocks = list(batches)
+    if len(blocks) == 1:
+        return blocks[0]
+    return Batch(*(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Batch)))
+
+
+class Rows:
+    """A night's rows: immutable, re-iterable, in blocks of about `BLOCK_ROWS`.
+
+    >>> rows = Rows([Batch(np.zeros(2, np.uint64), np.zeros((2, 1)), np.zeros((2, 0), np.int32), np.zeros(2, int))])
+    >>> len(rows), [len(block) for block in rows.shuffled(1, seed=0)]
+    (2, [1, 1])
+    """
+
+    def __init__(self, blocks: Iterable[Batch]) -> None:
+        self._blocks = [block for block in blocks if len(block)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._blocks))
+
+    def chunks(self) -> Iterator[Batch]:
+        """Yield the rows in order, block by block."""
+        yield from self._blocks
+
+    def shuffled(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
+        """Yield the rows in batches of at most `batch_size`, in an order that depends on the seed alone.
+
+        Blocks come in random order and rows are shuffled within a block, so that a night that lies on disk is
+        read a block at a time.
+        """
+        random = np.random.default_rng(seed)
+        for i in random.permutation(len(self._blocks)):
+            block = self._blocks[i]
+            order = random.permutation(len(block))
+            for start in range(0, len(block), batch_size):
+                yield block.take(order[start : start + batch_size])
+
+    @property
+    def y(self) -> Array:
+        """All class indices, int64 [n], in order."""
+        return np.concatenate([np.zeros(0, np.int64), *(block.y for block in self._blocks)])
+
+
+def stage(batches: Iterable[Batch], folder: Path) -> Rows:
+    """Write batches to `folder` as whole blocks and return them memory-mapped, so that a night of any size fits."""
+    folder.mkdir(parents=True)
+    return Rows(_spill(block, folder / f"{i:06d}") for i, block in enumerate(_rechunk(batches)))
+
+
+def _rechunk(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Join small batches until a block is full: shuffling within a block needs large ones."""
+    held: list[Batch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(map(len, held)) >= BLOCK_ROWS:
+            yield concat(held)
+            held = []
+    if held:
+        yield concat(held)
+
+
+def _spill(batch: Batch, stem: Path) -> Batch:
+    arrays = []
+    for field in fields(Batch):
+        path = stem.with_name(f"{stem.name}-{field.name}.npy")
+        np.save(path, getattr(batch, field.name), allow_pickle=False)
+        arrays.append(_load(path))
+    return Batch(*arrays)
+
+
+def _load(path: Path) -> Array:
+    array: Array = np.load(path, allow_pickle=False)
+    if array.nbytes < 1 << 20:  # a map costs a file handle; small arrays are cheaper in memory
+        return array
+    mapped: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped

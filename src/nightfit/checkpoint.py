@@ -1,0 +1,363 @@
+"""What a version is on disk: a folder of files, and a manifest with the hash of each and its own digest.
+
+Everything that makes such a folder trustworthy lives here: the manifest's one spelling, tensors as
+safetensors, files that are private, synced and read without following links. Where the folders lie is the
+store's business.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import stat
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from nightfit import __version__
+from nightfit.errors import CheckpointError, ConfigError, NightfitError, TryAgainError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from io import BufferedReader
+    from pathlib import Path
+
+    import numpy as np
+
+    from nightfit.jsontypes import Json
+    from nightfit.sources.base import Cursor
+else:
+    # msgspec reads these annotations and cannot follow an alias that contains itself.
+    Json, Cursor = Any, dict[str, Any]
+
+FORMAT = 1
+"""The manifest's format. A newer one may change anything but `format` itself and the rule of the digest."""
+
+MANIFEST = "manifest.json"
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_PART = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.ENOENT,
+    errno.ENAMETOOLONG,
+}
+_BROKEN = {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENXIO, errno.EIO}
+
+
+class NewerFormatError(CheckpointError):
+    """An intact version that only a newer nightfit can read: not broken, so never quarantined."""
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """Where a night's rows went: each is in exactly one of these. `pending` are those that wait after it."""
+
+    read: int = 0
+    learned: int = 0
+    held_out: int = 0
+    rejected: int = 0
+    duplicate: int = 0
+    excluded: int = 0
+    pending: int = 0
+
+    def conserved(self, pending_before: int) -> bool:
+        """Say whether every row that was read, or pending before, is accounted for exactly once.
+
+        >>> RowCounts(read=10, learned=8, held_out=1, pending=2).conserved(pending_before=1)
+        True
+        """
+        gone = self.learned + self.held_out + self.rejected + self.duplicate + self.excluded
+        return min(asdict(self).values()) >= 0 and self.read + pending_before == gone + self.pending
+
+
+@dataclass(frozen=True)
+class FileHash:
+    """What a file must hash to, and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What a night hands to the store to commit; `files` maps names to contents, or to files to copy."""
+
+    parent: int | None
+    status: Literal["accepted", "refused"]
+    created_at: str
+    cursors: dict[str, Cursor]
+    rows: RowCounts
+    prequential: dict[str, float]
+    verdict: str
+    night: dict[str, Json]
+    state: dict[str, Json]
+    segments: list[str] = field(default_factory=list)
+    excluded: list[int] = field(default_factory=list)
+    files: dict[str, bytes | Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A version in JSON: what it is, where it comes from, how far it has read, and what its files must be.
+
+    `parent` is the version whose state this one grew from (None for a lineage's first), `created_at` UTC in
+    ISO form, `night` figures for people, `state` the JSON half of the model's state, `segments` the SHA-256
+    of the known-key segments, newest first, `digest` that of the canonical JSON of all the other fields.
+    """
+
+    format: int
+    nightfit: str
+    pipeline: str
+    model: str
+    version: int
+    parent: int | None
+    status: Literal["accepted", "refused"]
+    created_at: str
+    cursors: dict[str, Cursor]
+    rows: RowCounts
+    prequential: dict[str, float]
+    verdict: str
+    night: dict[str, Json]
+    state: dict[str, Json]
+    segments: list[str]
+    excluded: list[int] = field(default_factory=list)
+    files: dict[str, FileHash]
+    digest: str = ""
+
+
+def seal(draft: Draft, files: dict[str, FileHash], *, pipeline: str, model: str, version: int) -> Manifest:
+    """Make a draft the manifest that goes to disk, as reading it back will give it; raises as `encode`."""
+    taken = {f.name: getattr(draft, f.name) for f in fields(draft) if f.name != "files"}
+    named: dict[str, Any] = {
+        "format": FORMAT,
+        "nightfit": __version__,
+        "pipeline": pipeline,
+        "model": model,
+        "version": version,
+    }
+    return decode(encode(Manifest(**named, **taken, files=files)))
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Spell a manifest as indented JSON, its digest computed anew.
+
+    Raises `ValueError` for NaN and infinities, which JSON has not, and `TypeError` for what is no JSON at
+    all. The standard library writes the numbers, as msgspec turns NaN into null and refuses integers over 64
+    bits (the state of a random generator has 128).
+    """
+    body = {f.name: getattr(manifest, f.name) for f in fields(manifest) if f.name != "digest"}
+    raw = json.loads(json.dumps(body, default=asdict, allow_nan=False))
+    return _pretty(raw | {"digest": _digest(raw)})
+
+
+def decode(data: bytes, *, name: str = "a manifest") -> Manifest:
+    """Read a manifest; `name` is what messages call it.
+
+    A byte that differs from the one spelling of `encode` is rot, even where the values would be the same.
+    Raises `CheckpointError` for anything but an intact manifest, and its `NewerFormatError` for an intact one
+    of a format that this nightfit does not know.
+    """
+    try:
+        raw = json.loads(data.decode(), parse_constant=_refuse)
+        honest = isinstance(raw, dict) and raw.get("digest") == _digest(raw)
+        spelled = honest and _pretty(raw) == data
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{name} must be JSON, however it does not parse: {error}") from None
+    if honest and isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
+        raise NewerFormatError(
+            f"{name} must have format {FORMAT} or older to be read by nightfit {__version__}, however it has "
+            f"format {raw['format']}; upgrade to the nightfit that wrote it ({raw.get('nightfit')})"
+        )
+    if not spelled:
+        raise CheckpointError(f"{name} must match its own digest, however it does not: it changed on disk")
+    return _typed(raw, name)
+
+
+def _typed(raw: dict[str, Json], name: str) -> Manifest:
+    import msgspec  # noqa: PLC0415 - 50 ms that only those who read versions pay
+
+    try:
+        manifest = msgspec.convert(raw, Manifest)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{name} must have the fields of format {FORMAT}, however: {error}") from None
+    for text, legal in [(n, FILE_NAME) for n in manifest.files] + [(s, SHA256) for s in manifest.segments]:
+        if not legal.fullmatch(text) or text == MANIFEST:
+            raise CheckpointError(f"{name} must name plain files and hashes, however it names {text!r}")
+    return manifest
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _compact(raw: dict[str, Any], *, sort_keys: bool) -> bytes:
+    text = json.dumps(raw, sort_keys=sort_keys, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes its own JSON escape
+
+
+def _digest(raw: dict[str, Any]) -> str:
+    rest = {name: value for name, value in raw.items() if name != "digest"}
+    return hashlib.sha256(_compact(rest, sort_keys=True)).hexdigest()
+
+
+def _pretty(raw: dict[str, Any]) -> bytes:
+    import msgspec  # noqa: PLC0415 - see above
+
+    try:
+        return msgspec.json.format(_compact(raw, sort_keys=False), indent=2) + b"\n"
+    except msgspec.DecodeError:  # a lone surrogate (a file name that is no Unicode), which msgspec refuses
+        return json.dumps(raw, allow_nan=False, indent=2).encode() + b"\n"
+
+
+def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Spell named arrays as safetensors: equal arrays give equal bytes, whatever their order or layout.
+
+    >>> import numpy as np
+    >>> unpack(pack({"weight": np.ones((2, 3))}))["weight"].shape
+    (2, 3)
+    """
+    import numpy as np  # noqa: PLC0415 - `log` never pays for numpy
+    from safetensors.numpy import save  # noqa: PLC0415
+
+    if "__metadata__" in arrays:
+        raise ValueError("an array may have any name but '__metadata__', which safetensors keeps for itself")
+    return save({name: np.asarray(arrays[name], order="C") for name in sorted(arrays)})
+
+
+def unpack(data: bytes, *, name: str = "a tensor file") -> dict[str, np.ndarray]:
+    """Read what `pack` wrote, as arrays of one's own; raises `CheckpointError` for anything else."""
+    from safetensors import SafetensorError  # noqa: PLC0415 - see above
+    from safetensors.numpy import load  # noqa: PLC0415
+
+    try:
+        return dict(sorted(load(data).items()))
+    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, ImportError) as error:
+        raise CheckpointError(f"{name} must be safetensors, however: {error}") from None
+
+
+@contextmanager
+def disk_errors(where: Path) -> Iterator[None]:
+    """Turn what the operating system refuses below `where` into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise _explained(error, where) from error
+
+
+def _explained(error: OSError, where: Path) -> NightfitError:
+    fact = f"nightfit must be able to use {str(where)!r}, however: {error.strerror or error}"
+    if error.errno in _FORBIDDEN:
+        return ConfigError(
+            f"{fact} ({error.filename}); mend its owner, permissions or links, or change `store`"
+        )
+    todo = "free or grant space there" if error.errno in _FULL else "check the disk (dmesg)"
+    return TryAgainError(f"{fact}; {todo} and run again: a night that did not commit is simply done again")
+
+
+def private_folder(folder: Path) -> None:
+    """Create a folder and the missing ones above it, durably, mode 0700 under any umask.
+
+    Raises `ConfigError` where the folder is a link or no folder, and `OSError` as the system does.
+    """
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    for path in reversed(missing):
+        with suppress(FileExistsError):
+            path.mkdir(0o700)
+            path.chmod(0o700)
+        sync_folder(path.parent)
+    real_folder(folder)
+
+
+def real_folder(folder: Path) -> bool:
+    """Say whether the folder exists; raises `ConfigError` where something else, or a link, has its name."""
+    try:
+        mode = folder.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(mode):
+        raise ConfigError(f"{str(folder)!r} must be a folder, however it is a link or a file; move it away")
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable. A failed fsync is never tried again: it would lie."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_file(path: Path, content: bytes | Path) -> FileHash:
+    """Create a file of mode 0600 with these bytes, or with a copy of that file's, durably; give its hash."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    hasher, size = hashlib.sha256(), 0
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as out:
+        os.fchmod(out.fileno(), 0o600)
+        for part in _parts(content):
+            hasher.update(part)
+            size += out.write(part)
+        out.flush()
+        os.fsync(out.fileno())
+    return FileHash(sha256=hasher.hexdigest(), size=size)
+
+
+def _parts(content: bytes | Path) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as source:
+        while part := source.read(_PART):
+            yield part
+
+
+def read_file(path: Path) -> bytes:
+    """Read a regular file whole, following no link; raises as `hash_file`."""
+    with _broken_or_explained(path), _opened(path) as file:
+        return file.read()
+
+
+def hash_file(path: Path) -> FileHash:
+    """Hash a regular file in flat memory, following no link.
+
+    Raises `CheckpointError` where it is missing, broken or no file, `ConfigError` where we may not read it.
+    """
+    with _broken_or_explained(path), _opened(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileHash(sha256=digest, size=file.tell())
+
+
+@contextmanager
+def _broken_or_explained(path: Path) -> Iterator[None]:
+    with disk_errors(path):
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _BROKEN:
+                raise
+            raise CheckpointError(f"{str(path)!r} must be a file, however: {error.strerror}") from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        handle = os.open(path.name, flags, dir_fd=folder)
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    with os.fdopen(handle, "rb") as file:
+        yield file

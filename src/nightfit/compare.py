@@ -1,0 +1,218 @@
+"""Compare: several models over the same nights of past data, each night predicted whole before it is learned.
+
+Nothing is held out and no gate decides: this asks which model is better, not whether tonight's is safe. What cannot
+be read as a number counts as missing; rows without a target are left out before nights are cut.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from nightfit.batch import Array, Rows, concat
+from nightfit.cleaning import adopt, parse_features
+from nightfit.config import ModelConfig
+from nightfit.errors import DataError
+from nightfit.identity import hash_positions
+from nightfit.jsontypes import Json
+from nightfit.kinds import as_text
+from nightfit.metrics import macro_f1, row_losses
+from nightfit.model import Model
+from nightfit.schema import Rules, Schema
+from nightfit.sources.base import Source
+from nightfit.sources.increment import Cut, Increment, read_increment
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is compared, and how. `classes`: "declared" (all labels known ahead) or "observed"."""
+
+    models: Mapping[str, ModelConfig]
+    rules: Rules
+    cut: Cut
+    classes: str = "declared"
+    device: str = "cpu"
+    seed: int = 0
+
+
+@dataclass
+class _Entrant:
+    """One model on its way through the nights, and what it scored."""
+
+    model: Model
+    learn_cpu_s: float = 0.0
+    predict_cpu_s: float = 0.0
+    losses: list[Array] = field(default_factory=list)
+    predicted: list[Array] = field(default_factory=list)
+    per_night: list[dict[str, float]] = field(default_factory=list)
+
+    def test(self, rows: Rows) -> None:
+        """Predict a night before it is learned; calibration learns from the outcomes."""
+        started = time.process_time()
+        proba = self.model.learner.observe(rows)
+        self.predict_cpu_s += time.process_time() - started
+        losses, predicted = row_losses(proba, rows.y), proba.argmax(1)
+        self.losses.append(losses)
+        self.predicted.append(predicted)
+        self.per_night.append({"log_loss": float(losses.mean()), "accuracy": float((predicted == rows.y).mean())})
+
+    def scores(self, y: Array) -> dict[str, float]:
+        """Return the scores over all predicted rows."""
+        predicted = np.concatenate(self.predicted)
+        return {
+            "log_loss": float(np.concatenate(self.losses).mean()),
+            "accuracy": float((predicted == y).mean()),
+            "macro_f1": macro_f1(predicted, y),
+            "learn_cpu_s": round(self.learn_cpu_s, 3),
+            "predict_cpu_s": round(self.predict_cpu_s, 3),
+            "rows": len(y),
+        }
+
+
+def compare(
+    bench: Bench, sources: Iterable[Source], folder: Path, *, progress: Callable[[int, int], None] = lambda *_: None
+) -> dict[str, Json]:
+    """Replay the sources' rows as nights for every model; `folder` is for staging. Return the JSON of the design.
+
+    `progress` is told how many of how many rows are done. Raises `DataError` if there are fewer than two nights.
+    """
+    increment = read_increment(sources, {}, folder)
+    labels = _labels(increment, bench.rules)
+    n_total = sum(labels.values())
+    entrants = {name: _Entrant(_fresh(bench, config, labels)) for name, config in bench.models.items()}
+    schema, outcomes, n_done, n_nights = next(iter(entrants.values())).model.schema, [], 0, 0
+    for n_nights, tables in enumerate(nights(_labelled(increment, bench.rules), bench.cut)):
+        started = time.process_time()
+        schema, rows = _prepare(tables, schema, bench.rules, n_done)
+        shared_s = time.process_time() - started
+        for entrant in entrants.values():
+            _one_night(entrant, schema, rows, shared_s, seed=bench.seed, scored=n_nights > 0)
+        if n_nights:
+            outcomes.append(rows.y)
+        n_done += len(rows)
+        progress(n_done, n_total)
+    if not outcomes:
+        raise DataError(
+            f"a comparison needs two nights at least, however {n_total} rows with a target make {n_nights + 1}; "
+            "take a smaller --night-rows"
+        )
+    return _result(entrants, outcomes)
+
+
+def _fresh(bench: Bench, config: ModelConfig, labels: Mapping[str, int]) -> Model:
+    model = Model.fresh(config.kind, config.learner, device=bench.device, seed=bench.seed)
+    if bench.classes == "declared":
+        model.declare(labels)
+    return model
+
+
+def _labels(increment: Increment, rules: Rules) -> dict[str, int]:
+    """Count each label of the whole data; raises `DataError` if a source lacks the target or no row has one."""
+    counts: dict[str, int] = {}
+    for part in increment.parts:
+        table = part.table
+        if rules.target not in table.column_names:
+            raise DataError(
+                f"--target must be a column of the data, however '{rules.target}' is not among those of {part.place}: "
+                f"{', '.join(table.column_names)}"
+            )
+        for pair in pc.value_counts(as_text(table[rules.target].combine_chunks(), rules.schema.missing)):
+            label, n = pair["values"].as_py(), pair["counts"].as_py()
+            if label is not None:
+                counts[label] = counts.get(label, 0) + n
+    if not counts:
+        raise DataError("a comparison needs rows with a target, however the data hold none")
+    return counts
+
+
+def _labelled(increment: Increment, rules: Rules) -> Iterator[Any]:
+    """Yield the staged tables without the rows that have no target."""
+    for part in increment.parts:
+        table = part.table
+        yield table.filter(pc.is_valid(as_text(table[rules.target].combine_chunks(), rules.schema.missing)))
+
+
+def nights(tables: Iterable[Any], cut: Cut) -> Iterator[list[Any]]:
+    """Cut tables, in order, into nights: lists of pieces, as chunks of one source may differ in type.
+
+    A night ends after `cut.n_rows` rows, or where the period of `cut.column` goes up; a row that comes late belongs
+    to the night in which it comes.
+    """
+    held: list[Any] = []
+    n_held, period = 0, -np.inf
+    for table in tables:
+        start = 0
+        while start < table.num_rows:
+            rest = table.slice(start)
+            if cut.n_rows is not None:
+                end = min(cut.n_rows - n_held, rest.num_rows)
+                is_over = n_held + end == cut.n_rows
+            else:
+                periods = cut.periods(rest)
+                if not n_held and np.isfinite(periods).any():
+                    period = max(period, periods[np.isfinite(periods)][0])
+                late = periods > period
+                end, is_over = (int(late.argmax()), True) if late.any() else (rest.num_rows, False)
+            held.append(rest.slice(0, end))
+            n_held, start = n_held + end, start + end
+            if is_over and n_held:
+                yield held
+                held, n_held = [], 0
+    if n_held:
+        yield held
+
+
+def _prepare(tables: Sequence[Any], schema: Schema, rules: Rules, n_before: int) -> tuple[Schema, Rows]:
+    """Grow the schema by a night's columns, classes and categories, and encode the night."""
+    schema = adopt(schema, tables, rules)
+    labels = [as_text(table[rules.target].combine_chunks(), rules.schema.missing) for table in tables]
+    features = [parse_features(table, schema, rules.schema.missing)[0] for table in tables]
+    schema = schema.with_classes({label for column in labels for label in pc.unique(column).to_pylist()})
+    values: dict[str, set[str]] = {column.name: set() for column in schema.categorical}
+    for table in features:
+        for name in values.keys() & set(table.column_names):
+            values[name].update(v for v in pc.unique(table[name]).to_pylist() if v is not None)
+    schema = schema.with_categories(values)
+    batches = []
+    for table, column in zip(features, labels, strict=True):
+        keys = hash_positions("", 0, np.arange(n_before, n_before + table.num_rows))
+        batches.append(schema.encode(table, keys, column))
+        n_before += table.num_rows
+    return schema, Rows([concat(batches)])
+
+
+def _one_night(
+    entrant: _Entrant, schema: Schema, rows: Rows, shared_s: float, *, seed: int, scored: bool
+) -> None:
+    """Test, then train. The seconds of cleaning and encoding, which models share here, count for each."""
+    entrant.model.grow(schema)
+    if scored:
+        entrant.test(rows)
+    started = time.process_time()
+    entrant.model.learn(rows, seed=seed)
+    entrant.learn_cpu_s += time.process_time() - started + shared_s
+
+
+def _result(entrants: Mapping[str, _Entrant], outcomes: list[Array]) -> dict[str, Json]:
+    y = np.concatenate(outcomes)
+    scores = {name: entrant.scores(y) for name, entrant in entrants.items()}
+    return {
+        "task": "classification",
+        "rows": len(y),
+        "nights": len(outcomes),
+        "models": {name: dict(score) for name, score in scores.items()},
+        "per_night": [
+            {
+                "night": i + 2,
+                "rows": len(outcomes[i]),
+                "models": {name: dict(entrant.per_night[i]) for name, entrant in entrants.items()},
+            }
+            for i in range(len(outcomes))
+        ],
+    }

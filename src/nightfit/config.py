@@ -1,0 +1,184 @@
+"""The config: TOML in, frozen dataclasses out, and every mistake named with the nearest legal word.
+
+Each table's dataclass lives beside the code that it configures; this file only composes them.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nightfit.errors import ConfigError
+from nightfit.gate import GateConfig
+from nightfit.learners.base import KINDS, LearnerConfig
+from nightfit.schema import Rules, SchemaConfig
+from nightfit.sources.base import SourceConfig
+
+T = TypeVar("T")
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_DEFAULT_KINDS = {"deep": "mlp", "linear": "partial_fit"}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One `[models.*]` table: the kind of learner, and its options."""
+
+    kind: str
+    learner: LearnerConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole config file. Relative paths are relative to `root`."""
+
+    name: str
+    rules: Rules
+    sources: tuple[SourceConfig, ...]
+    models: Mapping[str, ModelConfig]
+    root: Path
+    store: Path
+    seed: int = 0
+    gate: GateConfig = field(default_factory=GateConfig)
+
+
+@dataclass(frozen=True)
+class _Top:
+    """The keys that stand above the tables, as TOML spells them."""
+
+    name: str
+    target: str
+    key: str | tuple[str, ...] = ()
+    store: str = "checkpoints"
+    root: str = "."
+    seed: int = 0
+    holdout: float = 0.1
+    key_scope: str = "pipeline"
+    on_update: str = "reject"
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(
+                f"name must be 1 to 64 of a-z, 0-9, _ and -, however it is '{self.name}'; it names a folder of the store"
+            )
+        if not 0 <= self.holdout < 1:
+            raise ValueError(f"holdout must lie between 0 and 1, however it is {self.holdout}")
+        if self.key_scope not in {"pipeline", "source"}:
+            raise ValueError(f"key_scope must be 'pipeline' or 'source', however it is '{self.key_scope}'")
+        if self.on_update not in {"reject", "learn"}:
+            raise ValueError(f"on_update must be 'reject' or 'learn', however it is '{self.on_update}'")
+
+
+def load(path: Path) -> Config:
+    """Read a config file.
+
+    Raises `ConfigError` with the file's name for one that is not there, is not TOML, or says what makes no sense.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"a config is needed, however {path} is not there; `nightfit init DATA --target COLUMN` writes one"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the config must be a readable text file, however {path}: {error}") from None
+    try:
+        return parse(tomllib.loads(text), path.parent)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the config must be TOML, however {path}: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def parse(document: dict[str, Any], folder: Path) -> Config:
+    """Compose a config from a TOML document; `folder` is what a relative root is relative to."""
+    tables = {"sources", "schema", "models", "gate"}
+    top = build(_Top, {k: v for k, v in document.items() if k not in tables}, "", also=tables)
+    root = (folder / top.root).resolve()
+    sources = document.get("sources", [])
+    if not isinstance(sources, list) or not sources:
+        raise ConfigError("at least one [[sources]] table is needed, however there is none; add one with a url")
+    built = tuple(_named(build(SourceConfig, table, f"sources[{i}].")) for i, table in enumerate(sources))
+    doubles = {s.name for s in built if [t.name for t in built].count(s.name) > 1}
+    if doubles:
+        raise ConfigError(f"sources must have different names, however '{doubles.pop()}' stands twice; set name")
+    return Config(
+        name=top.name,
+        rules=Rules(
+            target=top.target,
+            key=_tuple(top.key),
+            schema=build(SchemaConfig, document.get("schema", {}), "schema."),
+            not_features=frozenset(column for source in built for column in source.cursor_columns),
+            holdout=top.holdout,
+            key_scope=top.key_scope,
+            on_update=top.on_update,
+        ),
+        sources=built,
+        models=_models(document.get("models", {"deep": {}, "linear": {}})),
+        root=root,
+        store=root / top.store,
+        seed=top.seed,
+        gate=build(GateConfig, document.get("gate", {}), "gate."),
+    )
+
+
+def _named(source: SourceConfig) -> SourceConfig:
+    if "://" in source.url and bool(source.table) == bool(source.query):
+        raise ConfigError(f"a database source needs a table or a query, however {source.name or 'one'} has both or none")
+    if source.name:
+        return source
+    place = re.sub(r"//[^/@]*@", "//", source.url)  # a password must not end in a manifest
+    what = source.table or (source.query and "query")
+    return replace(source, name=f"{place}#{what}" if what else place)
+
+
+def _models(tables: Any) -> dict[str, ModelConfig]:  # noqa: ANN401 - what TOML holds
+    if not isinstance(tables, dict) or not tables:
+        raise ConfigError("[models] must hold at least one table, however it holds none; add [models.deep]")
+    models = {}
+    for name, table in tables.items():
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"a model's name must be 1 to 64 of a-z, 0-9, _ and -, however one is '{name}'")
+        options = dict(table) if isinstance(table, dict) else {}
+        kind = options.pop("kind", _DEFAULT_KINDS.get(name))
+        if kind not in KINDS:
+            raise ConfigError(f"models.{name}.kind must be one of {', '.join(KINDS)}, however it is {kind!r}")
+        models[name] = ModelConfig(kind, build(KINDS[kind], options, f"models.{name}."))
+    return models
+
+
+def build(cls: type[T], table: Any, where: str, *, also: set[str] | None = None) -> T:  # noqa: ANN401 - what TOML holds
+    """Make a dataclass of a TOML table, with every key and every type checked.
+
+    Raises `ConfigError` for an unknown key (naming the nearest legal one), a missing one, and a wrong type or value.
+    """
+    import msgspec
+
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where.rstrip('.')} must be a table, however it is {table!r}")
+    legal = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in legal:
+            raise ConfigError(f"unknown key '{where}{key}'{_nearest(key, [*legal, *(also or ())])}")
+    for key, f in legal.items():
+        if key not in table and f.default is MISSING and f.default_factory is MISSING:
+            raise ConfigError(f"'{where}{key}' is needed, however it is not there; add it")
+    try:
+        return msgspec.convert(table, cls)
+    except msgspec.ValidationError as error:
+        what, _, at = str(error).partition(" - at `$")
+        raise ConfigError(f"{where}{at.strip('.`')}: {what}".replace(".:", ":").lstrip(": ")) from None
+
+
+def _nearest(key: str, legal: list[str]) -> str:
+    near = get_close_matches(key, legal, 1)
+    return f"; did you mean '{near[0]}'?" if near else f"; the keys here are {', '.join(sorted(legal))}"
+
+
+def _tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value

@@ -1,0 +1,133 @@
+"""The gate: a candidate is served unless there is evidence that it is worse than the champion.
+
+It sees paired losses, never models: what the candidate and the champion lose on the same held-out rows, tonight's and
+those of earlier nights. All intervals are one-sided 95 %.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from nightfit.batch import Array
+from nightfit.jsontypes import Json
+from nightfit.metrics import Interval, paired_interval
+
+Reason: TypeAlias = Literal["first", "accepted", "worse", "forgetting", "broken", "confirmed", "override"]
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """The `[gate]` table of the config. Margins are shares of the champion's loss."""
+
+    margin: float = 0.01
+    """The candidate may be this much worse before it counts as worse."""
+    forgetting_margin: float = 0.05
+    """The same for rows of earlier nights alone."""
+    min_rows: int = 200
+    """Held-out rows below which nothing is evidence."""
+
+    def __post_init__(self) -> None:
+        if self.margin < 0 or self.forgetting_margin < 0 or self.min_rows < 2:  # noqa: PLR2004 - a spread needs two
+            raise ValueError("gate margins must be at least 0 and min_rows at least 2, however they are less")
+
+
+_NONE = np.zeros(0)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Paired losses, float64 [n] each, of candidate and champion on the same rows.
+
+    `kept_*`: what the candidate that an earlier night refused for forgetting, and the champion, lose on the rows that
+    have come since; empty if there is no such candidate.
+    """
+
+    finite: bool
+    tonight_candidate: Array = field(default_factory=lambda: _NONE)
+    tonight_champion: Array = field(default_factory=lambda: _NONE)
+    memory_candidate: Array = field(default_factory=lambda: _NONE)
+    memory_champion: Array = field(default_factory=lambda: _NONE)
+    kept_candidate: Array = field(default_factory=lambda: _NONE)
+    kept_champion: Array = field(default_factory=lambda: _NONE)
+    has_champion: bool = True
+    forgetting_refused: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the candidate is accepted, why, in one sentence, and the figures under it."""
+
+    accepted: bool
+    reason: Reason
+    verdict: str
+    figures: dict[str, Json]
+
+
+def decide(evidence: Evidence, config: GateConfig, *, override: str | None = None) -> Decision:
+    """Decide whether the candidate becomes the head. `override`: a person's reason to accept it anyway."""
+    decision = _decide(evidence, config)
+    if override and not decision.accepted and decision.reason != "broken":
+        verdict = f"accepted by hand ({override}), against the gate: {decision.verdict}"
+        return Decision(True, "override", verdict, decision.figures | {"override": override})
+    return decision
+
+
+def _decide(e: Evidence, config: GateConfig) -> Decision:
+    tonight, memory = (
+        paired_interval(e.tonight_candidate - e.tonight_champion),
+        paired_interval(e.memory_candidate - e.memory_champion),
+    )
+    champion = np.concatenate([e.tonight_champion, e.memory_champion])
+    pooled = paired_interval(np.concatenate([e.tonight_candidate, e.memory_candidate]) - champion)
+    figures: dict[str, Json] = {"tonight": _json(tonight), "memory": _json(memory), "pooled": _json(pooled)}
+    if not e.finite:
+        return Decision(False, "broken", "refused: its weights are not finite, learning has diverged", {})
+    if not e.has_champion:
+        return Decision(True, "first", "accepted: it is the first", {})
+    if len(e.kept_champion) >= config.min_rows:
+        kept = paired_interval(e.kept_candidate - e.kept_champion)
+        figures["kept"] = _json(kept)
+        if kept.mean < 0:
+            return Decision(True, "confirmed", _confirmed(kept, e), figures)
+    if pooled.n < config.min_rows:
+        return Decision(True, "accepted", f"accepted: not enough evidence, {pooled.n} held-out rows of the {config.min_rows} needed", figures)
+    if _forgets(e, tonight, memory, config) and not e.forgetting_refused:
+        return Decision(False, "forgetting", _forgetting(tonight, memory, e), figures)
+    if pooled.low > config.margin * champion.mean():
+        return Decision(False, "worse", f"refused: it is worse, {_change(pooled, champion)} on {pooled.n} held-out rows", figures)
+    return Decision(True, "accepted", f"accepted: {_change(pooled, champion)} on {pooled.n} held-out rows", figures)
+
+
+def _forgets(e: Evidence, tonight: Interval, memory: Interval, config: GateConfig) -> bool:
+    """Better tonight, but with evidence worse on earlier nights: a poisoned night, or a real change."""
+    if memory.n < config.min_rows or tonight.n == 0:
+        return False
+    return tonight.mean < 0 and memory.low > config.forgetting_margin * float(e.memory_champion.mean())
+
+
+def _change(interval: Interval, champion: Array) -> str:
+    """Say how much the loss changes, with its interval, as shares of the champion's loss."""
+    base = max(float(champion.mean()), 1e-12)
+    return f"log loss {interval.mean / base:+.1%} ({interval.low / base:+.1%} to {interval.high / base:+.1%})"
+
+
+def _forgetting(tonight: Interval, memory: Interval, e: Evidence) -> str:
+    return (
+        f"refused for now: {_change(tonight, e.tonight_champion)} tonight, but {_change(memory, e.memory_champion)} "
+        f"on {memory.n} rows of earlier nights; it is kept, and wins if it predicts the next rows better"
+    )
+
+
+def _confirmed(kept: Interval, e: Evidence) -> str:
+    return (
+        f"accepted: the change is real, the candidate refused before has {_change(kept, e.kept_champion)} "
+        f"on the {kept.n} rows that came since"
+    )
+
+
+def _json(interval: Interval) -> Json:
+    """Return an interval's figures; bounds without evidence are null, for JSON knows no infinity."""
+    return {k: v if np.isfinite(v) else None for k, v in asdict(interval).items()}

@@ -1,0 +1,7 @@
+"""The type of a JSON value, for cursors, manifests and everything else that is written down."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]

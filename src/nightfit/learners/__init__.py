@@ -1,0 +1,1 @@
+"""What learns and predicts: one protocol (`base`), one file for each learner, and what they share."""

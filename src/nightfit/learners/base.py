@@ -1,0 +1,99 @@
+"""What every learner promises, and the options of nightfit's own.
+
+A learner continues, never restarts: `learn` goes on from where it is. Saved and loaded between two nights, it does
+exactly (on the CPU: bit for bit) what it would have done without the break.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from nightfit.batch import Array, Batch, Rows
+from nightfit.jsontypes import Json
+
+if TYPE_CHECKING:
+    from nightfit.normaliser import Normaliser
+    from nightfit.schema import Sizes
+
+Arrays: TypeAlias = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class MlpConfig:
+    """Options of `kind = "mlp"`, the deep learner."""
+
+    d_hidden: int = 64
+    """Units of each hidden layer."""
+    n_blocks: int = 2
+    """Hidden layers."""
+    d_embedding: int = 8
+    """Numbers that stand for one category."""
+    n_epochs: int = 3
+    """Passes over the new rows each night."""
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        for name in ("d_hidden", "n_blocks", "d_embedding", "n_epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, however it is {getattr(self, name)}")
+        if not 0 < self.learning_rate < 1:  # above 1, AdamW leaves the weights' own scale in one step
+            raise ValueError(f"learning_rate must lie between 0 and 1, however it is {self.learning_rate}")
+
+
+@dataclass(frozen=True)
+class PartialFitConfig:
+    """Options of `kind = "partial_fit"`, the scikit-learn baseline."""
+
+    estimator: str = "sgd"
+    """Which estimator; "sgd" is logistic regression by stochastic gradient descent."""
+    alpha: float = 1e-4
+    """Strength of the L2 penalty."""
+
+    def __post_init__(self) -> None:
+        if self.estimator != "sgd":
+            raise ValueError(f"estimator must be 'sgd', however it is '{self.estimator}'")
+
+
+LearnerConfig: TypeAlias = MlpConfig | PartialFitConfig
+KINDS: Mapping[str, type[LearnerConfig]] = {"mlp": MlpConfig, "partial_fit": PartialFitConfig}
+
+
+class Learner(Protocol):
+    """Learns from raw rows through the model's normaliser, whose moments the model has updated before."""
+
+    normaliser: Normaliser
+
+    def observe(self, rows: Rows) -> Array:
+        """Predict the rows, float64 [n, K], as `predict_proba` does, then let calibration learn from outcomes."""
+        ...
+
+    def learn(self, rows: Rows, *, seed: int) -> None:
+        """Go on learning from the rows; the same rows, state and seed give the same bits on the CPU."""
+        ...
+
+    def predict_proba(self, batch: Batch) -> Array:
+        """Return the probability of each class, float64 [n, K]; rows sum to 1 (K = 0 before the first class)."""
+        ...
+
+    def grow(self, sizes: Sizes, parent_ids: Array) -> None:
+        """Make room for what the schema has appended; predictions on rows without it do not change.
+
+        `parent_ids`: int64 [n_ids], for each id the one that stood for it until now.
+        """
+        ...
+
+    def declare(self, n_classes: int) -> None:
+        """Take the first classes as known ahead: each counts as seen once by the class prior."""
+        ...
+
+    def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
+        """Return what predicting needs, what only learning needs, and the rest as JSON."""
+        ...
+
+    def load(self, arrays: Arrays, extra: Arrays, data: Mapping[str, Json]) -> None:
+        """Take over what `state` returned."""
+        ...

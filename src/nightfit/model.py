@@ -1,0 +1,120 @@
+"""A model: schema, normaliser and learner (and the memory it is tested on), saved, compared and served as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from nightfit.batch import Array, Batch, Rows
+from nightfit.jsontypes import Json
+from nightfit.learners.base import Arrays, Learner, LearnerConfig, MlpConfig
+from nightfit.memory import Memory
+from nightfit.normaliser import Normaliser
+from nightfit.schema import Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HOLDOUT_ROWS = 10_000
+
+
+def make_learner(config: LearnerConfig, normaliser: Normaliser, *, device: str, seed: int) -> Learner:
+    """Return a learner that has learned nothing; only its own libraries are imported."""
+    if isinstance(config, MlpConfig):
+        from nightfit.learners.deep import DeepLearner
+
+        return DeepLearner(config, normaliser, device=device, seed=seed)
+    from nightfit.learners.partial_fit import PartialFitLearner
+
+    return PartialFitLearner(config, normaliser)
+
+
+@dataclass
+class Model:
+    """What a checkpoint holds of one model. `n_nights` counts the nights that it learned from."""
+
+    kind: str
+    schema: Schema
+    normaliser: Normaliser
+    learner: Learner
+    holdout: Memory
+    n_nights: int = 0
+
+    @classmethod
+    def fresh(cls, kind: str, config: LearnerConfig, *, device: str = "cpu", seed: int = 0) -> Model:
+        """Return a model that knows no column and no class."""
+        normaliser = Normaliser(0)
+        learner = make_learner(config, normaliser, device=device, seed=seed)
+        return cls(kind, Schema(), normaliser, learner, Memory(HOLDOUT_ROWS))
+
+    def grow(self, schema: Schema) -> None:
+        """Make room for what the schema has appended; what the model says about old rows stays as it is."""
+        self.schema = schema
+        self.normaliser.grow(schema.sizes.d_num)
+        self.learner.grow(schema.sizes, schema.parent_ids)
+        self.holdout.grow(schema.sizes.d_num, schema.new_cat_ids)
+
+    def declare(self, labels: Iterable[str]) -> None:
+        """Take labels as known ahead, as `partial_fit(classes=...)` does."""
+        self.grow(self.schema.with_classes(labels))
+        self.learner.declare(len(self.schema.classes))
+
+    def predict_proba(self, batch: Batch) -> Array:
+        """Return the probability of each class of the schema, float64 [n, K]."""
+        return self.learner.predict_proba(batch)
+
+    def predict_rows(self, rows: Rows) -> Array:
+        """Return `predict_proba` of a whole night."""
+        none = np.zeros((0, len(self.schema.classes)))
+        return np.concatenate([none, *(self.learner.predict_proba(block) for block in rows.chunks())])
+
+    def learn(self, rows: Rows, *, seed: int) -> None:
+        """Take the rows' moments, then fine-tune. `seed` and the number of nights before make the random state."""
+        for block in rows.chunks():
+            self.normaliser.update(torch.from_numpy(np.array(block.x_num)))
+        if len(rows):
+            self.learner.learn(rows, seed=seed * 100_003 + self.n_nights)
+        self.n_nights += 1
+
+    def is_finite(self) -> bool:
+        """Say whether every number that predicts is finite."""
+        return all(np.isfinite(a).all() for a in self.state()[1]["model"].values() if a.dtype.kind == "f")
+
+    def state(self) -> tuple[dict[str, Json], dict[str, Arrays]]:
+        """Return the model as JSON, and as arrays by file: "model" predicts, the others only learn and test."""
+        arrays, extra, data = self.learner.state()
+        model = {f"normaliser.{name}": a for name, a in self.normaliser.arrays().items()}
+        model |= {f"learner.{name}": a for name, a in arrays.items()}
+        state: dict[str, Json] = {
+            "kind": self.kind,
+            "schema": self.schema.to_json(),
+            "learner": data,
+            "n_nights": self.n_nights,
+        }
+        return state, {"model": model, "learning": extra, "holdout": self.holdout.arrays()}
+
+    @classmethod
+    def load(
+        cls,
+        state: Mapping[str, Any],
+        files: Mapping[str, Arrays],
+        config: LearnerConfig,
+        *,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> Model:
+        """Read what `state` returned, onto any device."""
+        normaliser = Normaliser.from_arrays(part(files["model"], "normaliser"))
+        learner = make_learner(config, normaliser, device=device, seed=seed)
+        learner.load(part(files["model"], "learner"), files["learning"], state["learner"])
+        holdout = Memory.from_arrays(HOLDOUT_ROWS, files["holdout"])
+        return cls(state["kind"], Schema.from_json(state["schema"]), normaliser, learner, holdout, state["n_nights"])
+
+
+def part(arrays: Arrays, name: str) -> Arrays:
+    """Return the arrays of one part of a model, without their prefix."""
+    return {key.partition(".")[2]: a for key, a in arrays.items() if key.startswith(f"{name}.")}

@@ -1,0 +1,355 @@
+"""One model's night: clean, test, train, compare, decide; what comes out is a draft for the store to commit.
+
+`Night.run` reads as the design's lines 3 to 8. Nothing here is visible to anybody: until the draft is committed the
+night may die at any point, and the next run does it again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nightfit.batch import Array, Rows, stage
+from nightfit.checkpoint import Draft, Manifest, RowCounts, pack, unpack
+from nightfit.cleaning import CleanNight, Fate, adopt, clean, too_many_rejects
+from nightfit.errors import CheckpointError, ConfigError, DataError, UsageError
+from nightfit.gate import Decision, Evidence, decide
+from nightfit.known import N_NIGHTS, Known, Segment
+from nightfit.metrics import classification_scores, row_losses
+from nightfit.model import Model
+
+if TYPE_CHECKING:
+    from nightfit.config import Config, ModelConfig
+    from nightfit.device import Device
+    from nightfit.jsontypes import Json
+    from nightfit.sources.base import Cursor
+    from nightfit.sources.increment import Cut, Increment
+    from nightfit.store import Lineage
+
+MANY_REFUSALS = 3
+"""Refusals in a row after which a person should look."""
+
+_LEFT_OUT = np.zeros(0, np.uint64)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person may ask of a night besides the config. `now` returns the time, UTC in ISO form."""
+
+    device: Device
+    now: Callable[[], str]
+    accept: str | None = None
+    exclude: int | None = None
+    cut: Cut | None = None
+    progress: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a lineage stands before the night: its head with that head's files, and what was refused since."""
+
+    name: str
+    lineage: Lineage
+    head: Manifest | None
+    files: dict[str, bytes]
+    refused: tuple[Manifest, ...]
+    excluded: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, lineage: Lineage, name: str) -> Standing:
+        """Look a lineage up; versions that do not verify are set aside, which needs the pipeline's lock."""
+        notes: list[str] = []
+        head, files = lineage.usable_head(lambda _, why: notes.append(f"{why}; it is set aside")) or (None, {})
+        refused: list[Manifest] = []
+        excluded = head.excluded if head else []
+        for manifest in lineage.newest_first():
+            if not refused:
+                excluded = manifest.excluded
+            if head and manifest.version <= head.version:
+                break
+            if manifest.parent == (head.version if head else None):
+                refused.insert(0, manifest)
+        return cls(name, lineage, head, files, tuple(refused), tuple(excluded), tuple(notes))
+
+    @property
+    def cursors(self) -> dict[str, Cursor]:
+        """How far the head has read each source."""
+        return self.head.cursors if self.head else {}
+
+    @property
+    def skip(self) -> dict[str, int]:
+        """How many rows of each source the refused nights read: a night of a long history is cut after them."""
+        return dict(self.refused[-1].night["read"]) if self.refused else {}  # type: ignore[arg-type, call-overload]
+
+    @property
+    def version(self) -> int | None:
+        """The head's version."""
+        return self.head.version if self.head else None
+
+
+class Night:
+    """One model's night over an increment that is staged already; `folder` is for work that may be lost."""
+
+    def __init__(
+        self, config: Config, standing: Standing, increment: Increment, folder: Path, request: Request
+    ) -> None:
+        self._config, self._standing, self._increment = config, standing, increment
+        self._folder, self._request = folder, request
+        self.notes = [*standing.notes, *increment.notes]
+
+    def run(self) -> Draft:
+        """Do everything but the commit.
+
+        Raises `DataError` for rows that cannot be learned from, before anything is learned.
+        """
+        champion, candidate = self._load(), self._load()
+        night = self._clean(champion)
+        prequential = self._test(champion, night)
+        self._say("learning")
+        learned, learning = self._learn(candidate, night)
+        self._say("deciding")
+        held_out = self._stage(night, candidate, Fate.HELD_OUT)
+        evidence = self._evidence(champion, candidate, night, held_out)
+        decision = decide(evidence, self._config.gate, override=self._request.accept)
+        for block in held_out.chunks():
+            candidate.holdout.add(block)
+        return self._draft(candidate, night, decision, prequential, learning)
+
+    def _say(self, what: str) -> None:
+        self._request.progress(f"{self._standing.name}: {what}")
+
+    def _load(self) -> Model:
+        """Return the head's model, or a fresh one: the first night is not special."""
+        wanted = self._config.models[self._standing.name]
+        if self._standing.head is None:
+            return Model.fresh(
+                wanted.kind, wanted.learner, device=self._request.device.name, seed=self._config.seed
+            )
+        return self._loaded(self._standing.head, self._standing.files)
+
+    def _loaded(self, manifest: Manifest, files: dict[str, bytes]) -> Model:
+        wanted = self._config.models[self._standing.name]
+        return load_model(manifest, files, wanted, device=self._request.device.name, seed=self._config.seed)
+
+    def _clean(self, champion: Model) -> CleanNight:
+        """Give every row its fate, and stop if too many are rejects."""
+        self._say("cleaning")
+        self._schema = adopt(champion.schema, (part.table for part in self._increment.parts), self._config.rules)
+        night = clean(
+            self._increment, self._schema, self._config.rules,
+            known=self._known(), excluded=self._excluded(), folder=self._folder / "clean",
+        )  # fmt: skip
+        sentence = too_many_rejects(night, self._increment.n_rows, self._config.rules.schema.max_reject_share)
+        if sentence and not self._request.accept:
+            raise DataError(sentence)
+        return night
+
+    def _known(self) -> Known:
+        """Return the identities of the last nights; a rotten segment costs that night's check, not the version."""
+        segments = []
+        for sha in self._standing.head.segments[:N_NIGHTS] if self._standing.head else ():
+            try:
+                segments.append(self._segment(sha))
+            except CheckpointError as error:
+                self.notes.append(f"{error}; rows of that night that come again will not be recognised")
+        return Known(segments)
+
+    def _segment(self, sha: str) -> Segment:
+        return Segment.from_arrays(unpack(self._standing.lineage.segment(sha)))
+
+    @cached_property
+    def _excluded_versions(self) -> list[int]:
+        asked = self._request.exclude
+        return sorted({*self._standing.excluded, *([asked] if asked is not None else ())})
+
+    def _excluded(self) -> Array:
+        """Return the sorted keys of the rows that excluded versions were the first to read."""
+        lineage, head = self._standing.lineage, self._standing.head
+        asked = self._request.exclude
+        if asked is not None and head and asked in {m.version for m in lineage.ancestry(head)}:
+            raise UsageError(
+                f"--exclude must name a version that was refused or rolled back, however the head has learned "
+                f"version {asked}'s rows; roll back first"
+            )
+        keys = [_LEFT_OUT]
+        for version in self._excluded_versions:
+            manifest = lineage.manifest(version)
+            own = self._segment(manifest.segments[0]).keys
+            keys.append(np.setdiff1d(own, self._keys_before(manifest)))
+        return np.unique(np.concatenate(keys))
+
+    def _keys_before(self, manifest: Manifest) -> Array:
+        """Return the keys that were read before a version: in its ancestry, and by refused ones beside it."""
+        beside = [m.segments[:1] for m in self._standing.lineage.newest_first() if m.version < manifest.version]
+        shas = {*manifest.segments[1:], *(sha for shas in beside for sha in shas)}
+        return np.concatenate([_LEFT_OUT, *(self._segment(sha).keys for sha in shas)])
+
+    def _test(self, champion: Model, night: CleanNight) -> dict[str, float]:
+        """Score the champion on all new rows, before anything learns them."""
+        self._say("testing")
+        if not champion.schema.classes:
+            return {}
+        rows = self._stage(night, champion, Fate.LEARNED, Fate.HELD_OUT)
+        if not len(rows):
+            return {}
+        return classification_scores(champion.predict_rows(rows), rows.y) | {"rows": len(rows)}
+
+    def _learn(self, candidate: Model, night: CleanNight) -> tuple[Rows, dict[str, Json]]:
+        """Grow, observe, learn; return the rows and how the loss on them went."""
+        was_blank = not candidate.schema.classes
+        candidate.grow(night.grown(self._schema))
+        rows = self._stage(night, candidate, Fate.LEARNED)
+        if not len(rows):
+            return rows, {"rows": 0}
+        before = row_losses(candidate.learner.observe(rows), rows.y).mean()
+        candidate.learn(rows, seed=self._config.seed)
+        after = row_losses(candidate.predict_rows(rows), rows.y).mean()
+        shares = np.bincount(rows.y) / len(rows)
+        chance = -np.log(shares[rows.y]).mean()
+        return rows, {
+            "rows": len(rows),
+            "loss_before": None if was_blank else _figure(before),
+            "loss_after": _figure(after),
+            "loss_of_class_shares": _figure(chance),
+        }
+
+    def _stage(self, night: CleanNight, model: Model, *fates: Fate) -> Rows:
+        name = "-".join(fate.name for fate in fates).lower()
+        return stage(night.encode(model.schema, *fates), self._folder / name)
+
+    def _evidence(self, champion: Model, candidate: Model, night: CleanNight, held_out: Rows) -> Evidence:
+        """Let candidate and champion predict the same held-out rows: tonight's, and the memory's."""
+        if not champion.schema.classes:
+            return Evidence(finite=candidate.is_finite(), has_champion=False)
+        seen = stage(night.encode(champion.schema, Fate.HELD_OUT), self._folder / "held_out_champion")
+        kept, beside = self._kept(champion, night)
+        return Evidence(
+            finite=candidate.is_finite(),
+            tonight_candidate=row_losses(candidate.predict_rows(held_out), held_out.y),
+            tonight_champion=row_losses(champion.predict_rows(seen), seen.y),
+            memory_candidate=_losses(candidate),
+            memory_champion=_losses(champion),
+            kept_candidate=kept,
+            kept_champion=beside,
+            forgetting_refused=any(_is_forgetting(m) for m in self._standing.refused),
+        )
+
+    def _kept(self, champion: Model, night: CleanNight) -> tuple[Array, Array]:
+        """Return the losses of the candidate kept by an earlier night, and the champion's, on rows new to both."""
+        for manifest in filter(_is_forgetting, self._standing.refused):
+            try:
+                kept = self._loaded(manifest, self._standing.lineage.load(manifest))
+                segment = self._segment(manifest.segments[0])
+            except CheckpointError as error:
+                self.notes.append(f"{error}; the candidate that was kept cannot be tried")
+                break
+            losses = [_new_losses(model, night, segment) for model in (kept, champion)]
+            return losses[0], losses[1]
+        return np.zeros(0), np.zeros(0)
+
+    def _draft(
+        self,
+        candidate: Model,
+        night: CleanNight,
+        decision: Decision,
+        prequential: dict[str, float],
+        learning: dict[str, Json],
+    ) -> Draft:
+        state, arrays = candidate.state()
+        files: dict[str, bytes | Path] = {f"{name}.safetensors": pack(a) for name, a in arrays.items()}
+        if night.rejects:
+            night.write_rejects(self._folder / "rejects.jsonl")
+            files["rejects.jsonl"] = self._folder / "rejects.jsonl"
+        segment = self._standing.lineage.add_segment(pack(night.segment().arrays()))
+        head = self._standing.head
+        return Draft(
+            parent=self._standing.version,
+            status="accepted" if decision.accepted else "refused",
+            created_at=self._request.now(),
+            cursors=self._increment.cursors,
+            rows=self._count(night),
+            prequential=prequential if decision.accepted else {},
+            verdict=decision.verdict + self._ways_out(decision),
+            night={
+                "read": dict(self._increment.n_read),
+                "learning": learning,
+                "gate": {"reason": decision.reason, **decision.figures},
+                "device": {"name": self._request.device.name, "reason": self._request.device.reason},
+                "why_rejected": night.why_rejected(),
+            },
+            state=state,
+            segments=[segment, *(head.segments if head else [])][:N_NIGHTS],
+            excluded=self._excluded_versions,
+            files=files,
+        )
+
+    def _count(self, night: CleanNight) -> RowCounts:
+        """Count the fates, and assert that every row read has exactly one."""
+        counts = RowCounts(
+            read=self._increment.n_rows,
+            learned=night.count(Fate.LEARNED),
+            held_out=night.count(Fate.HELD_OUT),
+            rejected=night.count(Fate.REJECTED),
+            duplicate=night.count(Fate.DUPLICATE),
+            excluded=night.count(Fate.EXCLUDED),
+        )
+        assert counts.conserved(pending_before=0), counts
+        return counts
+
+    def _ways_out(self, decision: Decision) -> str:
+        n = len(self._standing.refused) + 1
+        if decision.accepted or n < MANY_REFUSALS:
+            return ""
+        return (
+            f"; refused {n} times in a row: look at the rows, then either --accept \"why\" to serve it anyway, "
+            f"or --exclude {self._standing.refused[0].version} to leave out the rows of the first refused night"
+        )
+
+
+def load_model(
+    manifest: Manifest, files: dict[str, bytes], wanted: ModelConfig, *, device: str = "cpu", seed: int = 0
+) -> Model:
+    """Return the model of a version, on any device.
+
+    Raises `ConfigError` if the config now asks for another kind of learner, `CheckpointError` for broken tensors.
+    """
+    if manifest.state["kind"] != wanted.kind:
+        raise ConfigError(
+            f"a lineage keeps its kind of learner, however models.{manifest.model}.kind is '{wanted.kind}' and version "
+            f"{manifest.version} is '{manifest.state['kind']}'; give the new one another name"
+        )
+    arrays = {name: unpack(files[f"{name}.safetensors"]) for name in ("model", "learning", "holdout")}
+    return Model.load(manifest.state, arrays, wanted.learner, device=device, seed=seed)
+
+
+def _losses(model: Model) -> Array:
+    """Return the model's losses on its holdout memory."""
+    batch = model.holdout.batch
+    return row_losses(model.predict_proba(batch), batch.y) if len(batch) else np.zeros(0)
+
+
+def _new_losses(model: Model, night: CleanNight, seen: Segment) -> Array:
+    """Return the model's losses on tonight's clean rows that are not in a segment."""
+    losses = [np.zeros(0)]
+    for batch in night.encode(model.schema, Fate.LEARNED, Fate.HELD_OUT):
+        new = batch.take(~seen.find(batch.key_hash)[0])
+        if len(new):
+            losses.append(row_losses(model.predict_proba(new), new.y))
+    return np.concatenate(losses)
+
+
+def _is_forgetting(manifest: Manifest) -> bool:
+    gate = manifest.night.get("gate")
+    return isinstance(gate, dict) and gate.get("reason") == "forgetting"
+
+
+def _figure(value: float) -> float | None:
+    """Return a number for JSON, which knows neither NaN nor infinity."""
+    return float(value) if math.isfinite(value) else None

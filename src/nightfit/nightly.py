@@ -1,0 +1,116 @@
+"""A night of a pipeline: one read for all models that stand at the same place, then a night for each of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nightfit.checkpoint import RowCounts
+from nightfit.night import MANY_REFUSALS, Night, Request, Standing
+from nightfit.sources.increment import Increment, read_increment
+from nightfit.sources.make import make_source
+from nightfit.store import Store
+
+if TYPE_CHECKING:
+    from nightfit.config import Config
+
+
+@dataclass(frozen=True)
+class NightResult:
+    """What a night came to for one model. `status`: "accepted", "refused" or "nothing" (there was nothing new).
+
+    `version` is the entry that tells of it: a new one, or for a repeated verdict the refused one; None if nothing.
+    """
+
+    model: str
+    status: str
+    verdict: str
+    version: int | None = None
+    rows: RowCounts = field(default_factory=RowCounts)
+    prequential: dict[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    seconds: float = 0.0
+
+
+def run(config: Config, names: Sequence[str], request: Request) -> list[NightResult]:
+    """Run one night for the named models; the caller holds the pipeline's lock.
+
+    Models with equal cursors share one read. Models are committed one by one: an error in one leaves those before it
+    committed and those after it for the next run.
+    """
+    pipeline = Store(config.store).pipeline(config.name)
+    pipeline.clear_staging()
+    results = []
+    for group in _same_reads([Standing.of(pipeline.lineage(name), name) for name in names], request):
+        folder = pipeline.staging()
+        increment = _read(config, group[0], folder / "raw", request)
+        results += [_night(config, standing, increment, folder / standing.name, request) for standing in group]
+        pipeline.clear_staging()
+    return sorted(results, key=lambda result: list(names).index(result.model))
+
+
+def backfill(config: Config, names: Sequence[str], request: Request) -> Iterator[list[NightResult]]:
+    """Learn a long history night by night: yield each night's results until nothing is new for any model.
+
+    A refused night joins the next; three in a row end it.
+    """
+    while True:
+        results = run(config, names, request)
+        yield results
+        refused = [r for r in results if r.status == "refused"]
+        stands_still = all(r.status == "nothing" or not r.rows.read for r in results)
+        if stands_still or any(_refusals(config, r.model) >= MANY_REFUSALS for r in refused):
+            return
+
+
+def _refusals(config: Config, name: str) -> int:
+    return len(Standing.of(Store(config.store).pipeline(config.name).lineage(name), name).refused)
+
+
+def _same_reads(standings: Iterable[Standing], request: Request) -> list[list[Standing]]:
+    """Group the models whose read would be the same."""
+    groups: dict[str, list[Standing]] = {}
+    for standing in standings:
+        read = [standing.cursors, standing.skip if request.cut else None]
+        groups.setdefault(json.dumps(read, sort_keys=True), []).append(standing)
+    return list(groups.values())
+
+
+def _read(config: Config, standing: Standing, folder: Path, request: Request) -> Increment:
+    sources = [make_source(source, key=config.rules.key, root=config.root) for source in config.sources]
+    n_read = 0
+
+    def count(n: int) -> None:
+        nonlocal n_read
+        n_read += n
+        request.progress(f"reading: {n_read:,} rows")
+
+    return read_increment(sources, standing.cursors, folder, cut=request.cut, skip=standing.skip, progress=count)
+
+
+def _night(
+    config: Config, standing: Standing, increment: Increment, folder: Path, request: Request
+) -> NightResult:
+    """Do one model's night, and commit it; nothing new, and a verdict that still stands, commit nothing."""
+    started = time.monotonic()
+    notes = [*standing.notes, *increment.notes]
+    if not increment.n_rows:
+        since = f"version {standing.head.version} of {standing.head.created_at}" if standing.head else "the start"
+        return NightResult(standing.name, "nothing", f"nothing new since {since}", notes=notes)
+    last = standing.refused[-1] if standing.refused else None
+    if last and last.cursors == increment.cursors and request.accept is None and request.exclude is None:
+        return NightResult(standing.name, "refused", f"no rows beyond version {last.version}: {last.verdict}", last.version, notes=notes)
+    folder.mkdir()
+    night = Night(config, standing, increment, folder, request)
+    draft = night.run()
+    seconds = round(time.monotonic() - started, 3)
+    draft = replace(draft, night=draft.night | {"notes": list(night.notes), "seconds": seconds})
+    manifest = standing.lineage.commit(draft, onto=standing.version)
+    return NightResult(
+        standing.name, manifest.status, manifest.verdict, manifest.version, manifest.rows, manifest.prequential,
+        night.notes, seconds,
+    )  # fmt: skip

@@ -1,0 +1,87 @@
+"""The normalisation layer: running moments of every numeric feature, persisted with the model.
+
+Moments are exact over all learned rows, whatever the nights they came in: they merge in float64 (Chan, Golub &
+LeVeque 1983) and ignore NaN. Each feature is measured from its own `origin`, the first value it ever had: a column of
+1e9 ± 1 would otherwise lose, in the difference of two means near 1e9, the digits that its variance consists of.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nightfit.batch import Array
+from nightfit.moments import CLAMP
+
+_STATISTICS = ("origin", "count", "mean", "m2")
+
+
+class Normaliser(nn.Module):
+    """Standardise numeric features by their running moments.
+
+    Shape: x [n, d] float64 in, [n, d] float32 out, clamped at ± `CLAMP`; NaN stays NaN. A feature without values,
+    and one without variance, becomes 0 around its only value.
+
+    >>> layer = Normaliser(1)
+    >>> layer.update(torch.tensor([[1e9 - 1], [float("nan")], [1e9 + 1]], dtype=torch.float64))
+    >>> layer(torch.tensor([[1e9 + 1]], dtype=torch.float64)).item()
+    1.0
+    """
+
+    origin: Tensor
+    count: Tensor
+    mean: Tensor
+    m2: Tensor
+
+    def __init__(self, d_num: int) -> None:
+        super().__init__()
+        for name in _STATISTICS:
+            self.register_buffer(name, torch.zeros(d_num, dtype=torch.float64))
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Merge the moments of rows x [n, d] into the running ones."""
+        x = x.to(self.count.device, torch.float64)
+        valid = ~torch.isnan(x)
+        count = valid.sum(0)
+        first = x.gather(0, valid.to(torch.int8).argmax(0, keepdim=True))[0] if len(x) else self.origin
+        self.origin = torch.where((self.count == 0) & (count > 0), first, self.origin)
+        shifted = torch.where(valid, x - self.origin, 0.0)
+        mean = shifted.sum(0) / count.clamp(min=1)
+        m2 = torch.where(valid, shifted - mean, 0.0).square().sum(0)
+        total = self.count + count
+        delta = mean - self.mean
+        self.m2 = self.m2 + m2 + delta.square() * self.count * count / total.clamp(min=1)
+        self.mean = self.mean + delta * count / total.clamp(min=1)
+        self.count = total
+
+    @property
+    def scale(self) -> Tensor:
+        """The standard deviation of each feature, float64 [d]; 1 where there is none."""
+        variance = self.m2 / self.count.clamp(min=1)
+        return torch.where(variance > 0, variance.sqrt(), 1.0)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardise x [n, d]; the arithmetic is float64 until the result is small."""
+        z = (((x.to(torch.float64) - self.origin) - self.mean) / self.scale).clamp(-CLAMP, CLAMP)
+        return torch.where((self.count > 0) | torch.isnan(x), z, 0.0).float()
+
+    def grow(self, d_num: int) -> None:
+        """Append features without values."""
+        for name in _STATISTICS:
+            values = getattr(self, name)
+            setattr(self, name, torch.cat([values, values.new_zeros(d_num - len(values))]))
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the statistics, float64 [d] each, by name."""
+        return {name: getattr(self, name).cpu().numpy().copy() for name in _STATISTICS}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Array]) -> Normaliser:
+        """Read what `arrays` returned."""
+        layer = cls(len(arrays["count"]))
+        for name in _STATISTICS:
+            setattr(layer, name, torch.from_numpy(np.array(arrays[name], np.float64)))
+        return layer

@@ -1,0 +1,249 @@
+"""The columns and classes that a model knows, by name, and how clean rows become arrays.
+
+Kinds are inferred when a column first holds values and kept. Columns, categories and classes are only ever appended,
+so that every array of every older checkpoint keeps its meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nightfit.batch import UNKNOWN_CLASS, Array, Batch
+from nightfit.errors import DataError
+from nightfit.jsontypes import Json
+
+if TYPE_CHECKING:
+    from nightfit.kinds import Kind
+
+MAX_CATEGORIES = 10_000
+"""Categories of one column that get an embedding of their own; the later ones share that of unseen values."""
+
+MAX_CLASSES = 1_000
+"""Values of a target beyond which it is taken for a quantity."""
+
+DAY_S, YEAR_S = 86_400.0, 365.2425 * 86_400.0
+TIME_FEATURES = ("days", "year_sin", "year_cos", "week_sin", "week_cos", "day_sin", "day_cos")
+
+
+@dataclass(frozen=True)
+class SchemaConfig:
+    """The `[schema]` table of the config."""
+
+    categorical: tuple[str, ...] = ()
+    """Columns that are categories although their values look like numbers."""
+    drop: tuple[str, ...] = ()
+    """Columns that are never features."""
+    missing: tuple[str, ...] = ("",)
+    """Texts that mean "no value"."""
+    on_missing_column: str = "stop"
+    """What to do when a source stops delivering a column: "stop", or "missing"."""
+    max_reject_share: float = 0.1
+    """Share of a night's rows that may be rejected; above it the night stops before it learns."""
+
+    def __post_init__(self) -> None:
+        if self.on_missing_column not in {"stop", "missing"}:
+            raise ValueError(f"on_missing_column must be 'stop' or 'missing', however it is '{self.on_missing_column}'")
+        if not 0 <= self.max_reject_share <= 1:
+            raise ValueError(f"max_reject_share must lie between 0 and 1, however it is {self.max_reject_share}")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What cleaning rows needs of the config."""
+
+    target: str
+    key: tuple[str, ...] = ()
+    schema: SchemaConfig = SchemaConfig()
+    not_features: frozenset[str] = frozenset()
+    """The sources' cursor columns: keys and cursors are never features."""
+    holdout: float = 0.1
+    """Share of the rows that are never learned, only tested on."""
+    key_scope: str = "pipeline"
+    """"pipeline": equal keys of two sources are one row; "source": they are not."""
+    on_update: str = "reject"
+    """What a known key with new values is: "reject", or "learn"."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One feature column. A categorical one has an id for missing values, one for unseen ones, one per category."""
+
+    name: str
+    kind: Kind
+    missing_id: int = -1
+    unseen_id: int = -1
+    categories: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The widths that a learner is built for, and grown to."""
+
+    d_num: int
+    d_cat: int
+    n_ids: int
+    n_classes: int
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a model knows of its rows. `classes` are labels as text, in order of appearance."""
+
+    columns: tuple[Column, ...] = ()
+    classes: tuple[str, ...] = ()
+    n_ids: int = 0
+
+    @property
+    def numeric(self) -> list[Column]:
+        """The columns that become numbers in `x_num`, in order."""
+        return [column for column in self.columns if column.kind != "categorical"]
+
+    @property
+    def categorical(self) -> list[Column]:
+        """The columns of `x_cat`, in order."""
+        return [column for column in self.columns if column.kind == "categorical"]
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Name the columns of `x_num`: a datetime becomes a trend in days and three circles."""
+        return [
+            name
+            for column in self.numeric
+            for name in ([f"{column.name}.{f}" for f in TIME_FEATURES] if column.kind == "datetime" else [column.name])
+        ]
+
+    @property
+    def sizes(self) -> Sizes:
+        """The widths of the arrays that `encode` returns."""
+        return Sizes(len(self.feature_names), len(self.categorical), self.n_ids, len(self.classes))
+
+    @property
+    def new_cat_ids(self) -> Array:
+        """The id (int32 [d_cat]) that a row holds for a column that it was never asked for: missing."""
+        return np.array([column.missing_id for column in self.categorical], np.int32)
+
+    @property
+    def parent_ids(self) -> Array:
+        """For each id (int64 [n_ids]) the one that stood for it before it was known: its column's unseen id."""
+        parents = np.arange(self.n_ids)
+        for column in self.categorical:
+            parents[list(column.categories.values())] = column.unseen_id
+        return parents
+
+    def with_columns(self, kinds: Mapping[str, Kind]) -> Schema:
+        """Append columns of the given kinds."""
+        columns, n_ids = list(self.columns), self.n_ids
+        for name, kind in kinds.items():
+            if kind == "categorical":
+                columns.append(Column(name, kind, missing_id=n_ids, unseen_id=n_ids + 1))
+                n_ids += 2
+            else:
+                columns.append(Column(name, kind))
+        return replace(self, columns=tuple(columns), n_ids=n_ids)
+
+    def with_classes(self, labels: Iterable[str]) -> Schema:
+        """Append the labels that are new, sorted among themselves; known ones keep their place.
+
+        Raises `DataError` for more than `MAX_CLASSES`: a quantity is no class.
+        """
+        classes = (*self.classes, *sorted(set(labels) - set(self.classes), key=label_order))
+        if len(classes) > MAX_CLASSES:
+            raise DataError(
+                f"the target must be a class of at most {MAX_CLASSES} values, however it has {len(classes)} of them, such "
+                f"as '{classes[0]}' and '{classes[-1]}'; choose another target, or put its values into ranges"
+            )
+        return replace(self, classes=classes)
+
+    def with_categories(self, values: Mapping[str, Iterable[str]]) -> Schema:
+        """Append each column's new categories, sorted among themselves, up to `MAX_CATEGORIES`."""
+        columns, n_ids = [], self.n_ids
+        for column in self.columns:
+            room = MAX_CATEGORIES - len(column.categories)
+            new = sorted(set(values.get(column.name, ())) - set(column.categories))[:room]
+            columns.append(replace(column, categories={**column.categories, **{v: n_ids + i for i, v in enumerate(new)}}))
+            n_ids += len(new)
+        return replace(self, columns=tuple(columns), n_ids=n_ids)
+
+    def encode(self, table: Any, key_hash: Array, labels: Any) -> Batch:  # noqa: ANN401 - pyarrow ships no types
+        """Turn parsed columns (see `kinds.parse`) and labels (text, null if there is none) into a batch.
+
+        Columns of the schema that the table does not have are missing; other columns are ignored.
+        """
+        n = table.num_rows
+        numbers = [feature for column in self.numeric for feature in _numbers(column, table)]
+        ids = [_lookup(table, column) for column in self.categorical]
+        return Batch(
+            key_hash=key_hash,
+            x_num=np.stack(numbers, 1) if numbers else np.zeros((n, 0)),
+            x_cat=np.stack(ids, 1) if ids else np.zeros((n, 0), np.int32),
+            y=_map(labels, {label: i for i, label in enumerate(self.classes)}, UNKNOWN_CLASS, UNKNOWN_CLASS),
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the schema as plain JSON; categories are listed with their ids."""
+        return {
+            "columns": [
+                {
+                    "name": c.name,
+                    "kind": c.kind,
+                    **(
+                        {"missing_id": c.missing_id, "unseen_id": c.unseen_id, "categories": dict(c.categories)}
+                        if c.kind == "categorical"
+                        else {}
+                    ),
+                }
+                for c in self.columns
+            ],
+            "classes": list(self.classes),
+            "n_ids": self.n_ids,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Schema:
+        """Read what `to_json` wrote."""
+        return cls(tuple(Column(**column) for column in data["columns"]), tuple(data["classes"]), data["n_ids"])
+
+
+def label_order(label: str) -> tuple[bool, float, str]:
+    """Sort labels as people do: numbers by value, then text."""
+    try:
+        return False, float(label), label
+    except ValueError:
+        return True, 0.0, label
+
+
+def _numbers(column: Column, table: Any) -> list[Array]:  # noqa: ANN401
+    if column.name in table.column_names:
+        values = table[column.name].to_numpy().astype(np.float64)
+    else:
+        values = np.full(table.num_rows, np.nan)
+    return _time_features(values) if column.kind == "datetime" else [values]
+
+
+def _time_features(seconds: Array) -> list[Array]:
+    """Turn epoch seconds into `TIME_FEATURES`; the week's circle starts on a Monday (1970-01-05)."""
+    circles = [2 * np.pi * seconds / YEAR_S, 2 * np.pi * (seconds / DAY_S - 4) / 7, 2 * np.pi * seconds / DAY_S]
+    return [seconds / DAY_S, *(wave(circle) for circle in circles for wave in (np.sin, np.cos))]
+
+
+def _lookup(table: Any, column: Column) -> Array:  # noqa: ANN401
+    if column.name not in table.column_names:
+        return np.full(table.num_rows, column.missing_id, np.int32)
+    return _map(table[column.name], column.categories, column.unseen_id, column.missing_id).astype(np.int32)
+
+
+def _map(text: Any, ids: Mapping[str, int], other: int, null: int) -> Array:  # noqa: ANN401
+    """Map strings to ids by way of their distinct values, of which there are few."""
+    import pyarrow as pa
+
+    column = text.combine_chunks() if hasattr(text, "combine_chunks") else text
+    encoded = column.dictionary_encode() if not pa.types.is_dictionary(column.type) else column
+    if hasattr(encoded, "combine_chunks"):
+        encoded = encoded.combine_chunks()
+    table = np.array([*(ids.get(word, other) for word in encoded.dictionary.to_pylist()), null], np.int64)
+    codes = encoded.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)
+    return np.asarray(table[codes])

@@ -1,0 +1,164 @@
+"""CSV bytes in, columns of text out: the header line, and records split into fields by Arrow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from nightfit.errors import DataError
+from nightfit.sources.base import BadRow
+from nightfit.sources.blocks import Blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from nightfit.sources.blocks import Block, Offsets
+    from nightfit.sources.unpack import Stream
+
+HEADER_BYTES = 64 << 10
+"""Read at a time where only the header line is wanted."""
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Header:
+    """The column names of a file, and the byte offset at which its first record starts."""
+
+    columns: tuple[str, ...]
+    end: int
+
+
+@dataclass(frozen=True)
+class Records:
+    """Parsed records: `table` holds those at `index` (int64, [n], within the block), `bad` the others."""
+
+    table: pa.Table
+    index: Offsets
+    bad: tuple[BadRow, ...]
+
+
+def read_header(stream: Stream, *, place: str, whole: bool = False) -> Header | None:
+    r"""Parse the header line; None where it is still being written (with `whole`: where there is none).
+
+    Raises `DataError` for names that are empty, met twice, or not UTF-8.
+
+    >>> import io
+    >>> read_header(io.BytesIO(b"ID,TARGET\n1,0\n"), place="new_data.csv")
+    Header(columns=('ID', 'TARGET'), end=10)
+    """
+    offset = len(BOM) if stream.read(len(BOM)) == BOM else 0
+    stream.seek(offset)
+    blocks = Blocks(stream.read, place=place, offset=offset, size=HEADER_BYTES, whole=whole)
+    for block in filter(len, blocks):
+        record = block.data[int(block.starts[0]) : int(block.ends[0])]
+        return Header(_names(record, place), block.offset + int(block.ends[0]))
+    return None
+
+
+def parse(block: Block, start: int, stop: int, *, columns: tuple[str, ...], row: int) -> Records:
+    """Split the records [start, stop) of a block into columns of text; `row` is the number of the first."""
+    starts, ends = block.starts[start:stop], block.ends[start:stop]
+    bad = dict.fromkeys(_not_utf8(block.data, starts, ends), "text must be UTF-8, however this is not")
+    index = _others(len(starts), bad)
+    misfits: list[tuple[int, int]] = []
+    table = _table(_joined(block.data, starts, ends, index), columns, misfits) if len(index) else None
+    for number, n_fields in misfits:
+        reason = f"a record must have {len(columns)} fields like the header, however this one has {n_fields}"
+        bad[int(index[number])] = reason
+    table = empty_table(columns) if table is None else table
+    index = _others(len(starts), bad)
+    assert len(index) == len(table), f"{len(index)} records were found, however Arrow found {len(table)}"
+    return Records(
+        table,
+        index + start,
+        tuple(BadRow(row + i, bad[i], _text(block.data[starts[i] : ends[i]])) for i in sorted(bad)),
+    )
+
+
+def empty_table(columns: tuple[str, ...]) -> pa.Table:
+    """Make a table of these columns without rows."""
+    return pa.table({name: pa.array([], pa.string()) for name in columns})
+
+
+def _others(n: int, left_out: Iterable[int]) -> Offsets:
+    return np.delete(np.arange(n), list(left_out))
+
+
+def _text(record: bytes) -> str:
+    return record.decode(errors="replace").rstrip("\r\n")
+
+
+def _names(record: bytes, place: str) -> tuple[str, ...]:
+    try:
+        record.decode()
+    except UnicodeDecodeError as error:
+        fact = f"the header line of {place} is not ({error.reason})"
+        raise DataError(f"a CSV file must be UTF-8, however {fact}; convert it") from None
+    n_fields = len(_table(record, None).column_names)
+    names = tuple(_table(record, tuple(map(str, range(n_fields)))).to_pylist()[0].values())
+    _check_names(names, place)
+    return names
+
+
+def _check_names(names: tuple[str, ...], place: str) -> None:
+    rule = f"the columns of {place} must have different names that are not empty"
+    if "" in names:
+        raise DataError(f"{rule}, however column {names.index('') + 1} has none; name it in the header line")
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    if twice:
+        raise DataError(f"{rule}, however {twice[0]!r} is met more than once; rename all but one of them")
+
+
+def _not_utf8(data: bytes, starts: Offsets, ends: Offsets) -> Iterator[int]:
+    """Yield which records cannot be decoded; nearly always all of them can, which one step finds out."""
+    try:
+        data[starts[0] : ends[-1]].decode() if len(starts) else None
+    except UnicodeDecodeError:
+        for i, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            try:
+                data[start:end].decode()
+            except UnicodeDecodeError:
+                yield i
+
+
+def _joined(data: bytes, starts: Offsets, ends: Offsets, index: Offsets) -> bytes:
+    """Copy the records at `index`; a blank line first, since Arrow would drop a byte order mark there."""
+    if len(index) == len(starts):
+        return b"".join([b"\n", memoryview(data)[starts[0] : ends[-1]]])
+    return b"".join([b"\n", *(data[starts[i] : ends[i]] for i in index)])
+
+
+def _table(
+    data: bytes, columns: tuple[str, ...] | None, misfits: list[tuple[int, int]] | None = None
+) -> pa.Table:
+    """Let Arrow split records into columns of text; `misfits` takes (number, fields) of the others."""
+
+    def misfit(row: pyarrow.csv.InvalidRow) -> str:
+        if misfits is not None:
+            misfits.append((row.number - 1, row.actual_columns))
+        return "skip"
+
+    return pyarrow.csv.read_csv(
+        pa.BufferReader(data),
+        read_options=pyarrow.csv.ReadOptions(
+            use_threads=False,
+            block_size=len(data) + 1,
+            column_names=columns,
+            autogenerate_column_names=columns is None,
+        ),
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=misfit),
+        convert_options=pyarrow.csv.ConvertOptions(
+            check_utf8=False,  # done already, record by record where needed
+            column_types=dict.fromkeys(columns or (), pa.string()),
+            null_values=[],
+            true_values=[],
+            false_values=[],
+            timestamp_parsers=[],
+            strings_can_be_null=False,
+        ),
+    )

@@ -1,0 +1,182 @@
+"""A table or a query of a database, opened for reading only, through SQLAlchemy.
+
+What goes wrong becomes one of our errors, in one line that never holds a password.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sqlite3
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from nightfit.errors import ConfigError, DataError, NightfitError, TryAgainError
+from nightfit.sources.base import CHUNK_ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where rows are: a table or a query of a database; `label` is what messages call it."""
+
+    label: str
+    url: sa.URL
+    table: str | None
+    query: str | None
+
+    def __post_init__(self) -> None:
+        if (self.table is None) == (self.query is None):
+            raise ConfigError(
+                f"{self.label} must have a table or a query, however it has both or none; keep one"
+            )
+
+    def missing(self) -> str | None:
+        """Say that the SQLite file is not there, if so."""
+        path = _sqlite_path(self.url)
+        if path is None or path.exists():
+            return None
+        return f"the database of {self.label} must exist, however {path} is not there"
+
+    @contextmanager
+    def connected(self) -> Iterator[sa.Connection]:
+        """Open one read transaction; what goes wrong inside becomes one of our errors."""
+        if missing := self.missing():
+            raise DataError(f"{missing}; mend the path, or say optional = true")
+        try:
+            engine = _engine(self.url)
+            try:
+                with engine.connect() as connection:
+                    yield _in_one_snapshot(connection)
+            finally:
+                engine.dispose()
+        except (exc.SQLAlchemyError, ImportError) as error:
+            raise _translated(error, self.label, self.url) from None
+
+    def relation(self, connection: sa.Connection) -> tuple[sa.FromClause, list[str]]:
+        """Find what to select from, and the names of its columns."""
+        relation = (
+            self._subquery(self.query) if self.query else self._named_table(connection, self.table or "")
+        )
+        names = list(connection.execute(select_all(relation).where(sa.false())).keys())
+        twice = [name for name, n in Counter(names).items() if n > 1]
+        if twice:
+            raise ConfigError(
+                f"the columns of {self.label} must have different names, however {twice[0]!r} is met "
+                "more than once; rename one of them in the query"
+            )
+        return relation, names
+
+    def _subquery(self, query: str) -> sa.FromClause:
+        bare = query.strip().rstrip(";")
+        escaped = bare.replace(":", r"\:")  # a colon would start a bound parameter
+        return sa.text(f"{escaped}\n").columns().subquery("nightfit_rows")
+
+    def _named_table(self, connection: sa.Connection, name: str) -> sa.FromClause:
+        inspector = sa.inspect(connection)
+        schema, _, bare = name.partition(".")
+        for schema_or_none, table in ((None, name), (schema, bare)):
+            if table and inspector.has_table(table, schema=schema_or_none):
+                return sa.table(table, schema=schema_or_none)
+        names = sorted([*inspector.get_table_names(), *inspector.get_view_names()])
+        raise ConfigError(
+            f"the table of {self.label} must be one of its database ({listed(names)}), however {name!r} is "
+            f"not{nearest(name, names)}"
+        )
+
+
+def select_all(relation: sa.FromClause) -> sa.Select[Any]:
+    """Select every column, with the values that the driver gives."""
+    return sa.select(sa.text("*")).select_from(relation)
+
+
+def stream(connection: sa.Connection, statement: sa.Select[Any]) -> sa.CursorResult[Any]:
+    """Run a statement whose rows come in parts of `CHUNK_ROWS`, so that memory stays flat."""
+    return connection.execute(statement, execution_options={"yield_per": CHUNK_ROWS})
+
+
+def parse_url(url: str, root: Path) -> sa.URL:
+    """Parse a URL; an SQLite file becomes absolute and read-only."""
+    try:
+        parsed = sa.make_url(url)
+    except (exc.ArgumentError, ValueError):
+        rule = "the url of a database must look like dialect://user:password@host/database"
+        raise ConfigError(f"{rule}, however it does not; mend it") from None
+    if parsed.get_backend_name() != "sqlite":
+        return parsed
+    if parsed.database in (None, "", ":memory:"):
+        raise ConfigError("an SQLite database must be a file, however its url names none; say sqlite:///path")
+    path = root.absolute() / unquote(str(parsed.database).removeprefix("file:"))
+    return parsed.set(database=f"file:{quote(str(path))}").update_query_dict({"mode": "ro", "uri": "true"})
+
+
+def _sqlite_path(url: sa.URL) -> Path | None:
+    """Give the file of an SQLite URL, as `_url` made it."""
+    is_sqlite = url.get_backend_name() == "sqlite"
+    return Path(unquote(str(url.database).removeprefix("file:"))) if is_sqlite else None
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    return sa.create_engine(url, poolclass=sa.NullPool)
+
+
+def _in_one_snapshot(connection: sa.Connection) -> sa.Connection:
+    """Let every statement see the same rows, where the database would not do so by itself."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN")
+    elif connection.dialect.name == "postgresql":
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        return connection.execution_options(**options)
+    return connection
+
+
+def _translated(error: exc.SQLAlchemyError | ImportError, label: str, url: sa.URL) -> NightfitError:
+    """Turn what SQLAlchemy raised into one line that never holds a password."""
+    cause = getattr(error, "orig", None) or error
+    fact = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    if url.password:
+        fact = fact.replace(str(url.password), "***")
+    where = _sqlite_path(url) or url.set(query={}).render_as_string(hide_password=True)
+    kind, advice = _kind(error, cause)
+    return kind(f"{label} must be readable at {where}, however: {fact}; {advice}")
+
+
+def _kind(error: Exception, cause: BaseException) -> tuple[type[NightfitError], str]:
+    if isinstance(cause, sqlite3.Error):
+        return _sqlite_kind(cause)
+    if isinstance(error, ImportError):
+        return ConfigError, "install the driver that the url names"
+    if isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
+        return TryAgainError, "see that the database is up and lets us in"
+    if isinstance(error, exc.DatabaseError) and not isinstance(error, exc.ProgrammingError):
+        return DataError, "mend the data"
+    return ConfigError, "mend the url, the table or the query"
+
+
+def _sqlite_kind(cause: sqlite3.Error) -> tuple[type[NightfitError], str]:
+    code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return TryAgainError, "wait for its writer to finish"
+    if code == sqlite3.SQLITE_ERROR:
+        return ConfigError, "mend the query"
+    return DataError, "mend the database file, or its permissions"
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """End a message with the name that was probably meant."""
+    by_lower = {other.lower(): other for other in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[near[0]]!r}?" if near else "; name one of them"
+
+
+def listed(names: Sequence[Any]) -> str:
+    """Put names or values into a message."""
+    return ", ".join(map(repr, names)) or "there is none"

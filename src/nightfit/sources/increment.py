@@ -1,0 +1,176 @@
+"""The increment: the rows after each source's cursor, staged once on disk for all models that share the read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nightfit.batch import Array
+from nightfit.errors import ConfigError, UsageError
+from nightfit.kinds import parse
+from nightfit.sources.base import BadRow, Chunk, Cursor, Source
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a night of a long history ends: after `n_rows` of each source, or with a period of a time column."""
+
+    n_rows: int | None = None
+    column: str | None = None
+    every_s: float = 86_400.0
+
+    @classmethod
+    def parse(cls, n_rows: int | None, column: str | None, every: str | None) -> Cut | None:
+        """Read the command line's `--night-rows`, `--night-column` and `--every`; None if there are none."""
+        if n_rows is None and column is None:
+            if every is not None:
+                raise UsageError("--every needs --night-column, however there is none; name the column of times")
+            return None
+        if n_rows is not None and (n_rows < 1 or column is not None):
+            raise UsageError("a night ends after --night-rows >= 1 rows or by --night-column, however both or 0 were given")
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", every or "1d")
+        if not found or not float(found[1]):
+            raise UsageError(f"--every must be a number and one of s, m, h, d, w, however it is '{every}'; try 1d")
+        return cls(n_rows, column, float(found[1]) * _UNITS[found[2]])
+
+    def periods(self, table: pa.Table) -> Array:
+        """Return the number of each row's period, float64 [n], NaN where the row has no time."""
+        if self.column not in table.column_names:
+            raise ConfigError(
+                f"--night-column must name a column of every source, however '{self.column}' is not among "
+                f"{', '.join(table.column_names)}",
+            )
+        seconds, bad = parse(table[self.column].combine_chunks(), "datetime", ("",))
+        values = np.asarray(seconds.to_numpy(zero_copy_only=False), np.float64)
+        return np.floor(np.where(bad, np.nan, values) / self.every_s)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A staged chunk: the table lies on disk, everything else is small."""
+
+    source: str
+    place: str
+    generation: int
+    rows: Array
+    bad: tuple[BadRow, ...]
+    path: Path
+
+    @property
+    def table(self) -> pa.Table:
+        """The chunk's table, memory-mapped."""
+        return read_table(self.path)
+
+
+@dataclass
+class Increment:
+    """What was read tonight: staged parts, the cursors reached, and what a person should know about it."""
+
+    cursors: dict[str, Cursor]
+    parts: list[Part] = field(default_factory=list)
+    n_read: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def n_rows(self) -> int:
+        """Records read, those that could not be split into columns included."""
+        return sum(self.n_read.values())
+
+
+def read_increment(
+    sources: Iterable[Source],
+    after: Mapping[str, Cursor],
+    folder: Path,
+    *,
+    cut: Cut | None = None,
+    skip: Mapping[str, int] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Increment:
+    """Read every source from its cursor and stage the rows in `folder`.
+
+    With `cut`, each source stops where the night ends; the first `skip[source]` records belong to nights that were
+    refused: they are read besides, and the night is cut after them. `progress` is told how many rows came.
+    """
+    folder.mkdir(parents=True)
+    increment, sources = Increment(dict(after)), list(sources)
+    ends = _Ends(cut, sources, after, skip or {})
+    for source in sources:
+        increment.n_read[source.name] = 0
+        for chunk in ends.stop(source, source.read(after.get(source.name), increment.notes.append)):
+            path = folder / f"{len(increment.parts):06d}.arrow"
+            write_table(chunk.table, path)
+            increment.parts.append(Part(source.name, chunk.place, chunk.generation, chunk.rows, chunk.bad, path))
+            increment.cursors[source.name] = chunk.cursor_at(len(chunk.rows))
+            increment.n_read[source.name] += len(chunk.rows) + len(chunk.bad)
+            progress(len(chunk.rows))
+    return increment
+
+
+class _Ends:
+    """Stops each source's chunks where the night ends."""
+
+    def __init__(
+        self, cut: Cut | None, sources: list[Source], after: Mapping[str, Cursor], skip: Mapping[str, int]
+    ) -> None:
+        self._cut, self._skip = cut, skip
+        self._last_period = self._first_period(sources, after) if cut and cut.column else None
+
+    def _first_period(self, sources: list[Source], after: Mapping[str, Cursor]) -> float:
+        """Return the earliest period that any source holds beyond the rows to skip."""
+        assert self._cut
+        first = np.inf
+        for source in sources:
+            n_seen = 0
+            for chunk in source.read(after.get(source.name), lambda _: None):
+                new = self._cut.periods(chunk.table)[max(self._skip.get(source.name, 0) - n_seen, 0) :]
+                n_seen += len(chunk.rows) + len(chunk.bad)
+                if np.isfinite(new).any():
+                    first = min(first, float(new[np.isfinite(new)][0]))
+                    break
+        return first
+
+    def stop(self, source: Source, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """Yield chunks up to the end of the night, the last one cut short."""
+        n_seen, n_skip = 0, self._skip.get(source.name, 0)
+        for chunk in chunks:
+            n_table = len(chunk.rows)
+            end = self._end(chunk, n_seen, n_skip)
+            yield chunk if end == n_table else shortened(chunk, end)
+            n_seen += n_table + len(chunk.bad)
+            if end < n_table:
+                return
+
+    def _end(self, chunk: Chunk, n_seen: int, n_skip: int) -> int:
+        n = len(chunk.rows)
+        if self._cut is None:
+            return n
+        if self._cut.n_rows is not None:
+            return min(n, max(n_skip + self._cut.n_rows - n_seen, 0))
+        late = self._cut.periods(chunk.table) > self._last_period
+        late[: max(n_skip - n_seen, 0)] = False
+        return int(late.argmax()) if late.any() else n
+
+
+def shortened(chunk: Chunk, n: int) -> Chunk:
+    """Return the first n records of a chunk, and the bad ones before the next."""
+    bad = tuple(b for b in chunk.bad if n == len(chunk.rows) or b.row < chunk.rows[n])
+    return replace(chunk, table=chunk.table.slice(0, n), rows=chunk.rows[:n], bad=bad)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table as an Arrow file."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_table(path: Path) -> Any:  # noqa: ANN401 - pyarrow ships no types
+    """Return the table of an Arrow file, memory-mapped."""
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

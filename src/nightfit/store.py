@@ -1,0 +1,473 @@
+"""The lineages on disk: an append-only log of versions for each model, where committing is one rename.
+
+Nothing here is ever changed in place: a version that does not verify is renamed and kept, numbers are never
+used twice, and what nightfit did not write is left alone. Readers need no lock; whoever writes holds the
+pipeline's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from nightfit.checkpoint import (
+    FILE_NAME,
+    MANIFEST,
+    SHA256,
+    FileHash,
+    Manifest,
+    NewerFormatError,
+    decode,
+    disk_errors,
+    encode,
+    hash_file,
+    private_folder,
+    read_file,
+    real_folder,
+    seal,
+    sync_folder,
+    write_file,
+)
+from nightfit.errors import CheckpointError, ConfigError, TryAgainError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from nightfit.checkpoint import Draft
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+"""What pipelines and models may be called: they are folder names, URL parts and labels of metrics."""
+
+STAGING = ".staging"
+SEGMENTS = "segments"
+
+_NOT_OURS = "is not ours: it is ignored and left alone"
+_VERSION = re.compile(r"([0-9]{6,})(\.quarantined(?:-[0-9]+)?)?")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A version of a lineage. What cannot be read counts as quarantined and has no manifest."""
+
+    version: int
+    status: Literal["accepted", "refused", "quarantined"]
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What `verify` has to say; only errors make the command fail."""
+
+    level: Literal["error", "warning"]
+    version: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """A name in a lineage's folder and what it is; only versions and quarantined ones have a number."""
+
+    name: str
+    kind: Literal["version", "quarantined", "segments", "foreign"]
+    version: int = 0
+
+
+@dataclass(frozen=True)
+class Store:
+    """All pipelines below one folder, which may be a link; nothing below it may."""
+
+    root: Path
+
+    def pipeline(self, name: str) -> Pipeline:
+        """Give a pipeline, which need not exist yet; raises `ConfigError` for a name that cannot be one."""
+        return Pipeline(folder=self.root / _legal(name, "a pipeline"))
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The lineages of one pipeline and its staging folder."""
+
+    folder: Path
+
+    def lineage(self, model: str) -> Lineage:
+        """Give a model's lineage, which need not exist yet; raises as `Store.pipeline`."""
+        return Lineage(pipeline=self, model=_legal(model, "a model"))
+
+    def staging(self) -> Path:
+        """Make a fresh private folder for unfinished work, on the file system of the versions."""
+        with disk_errors(self.folder):
+            private_folder(self.folder)
+            private_folder(self.folder / STAGING)
+            folder = Path(tempfile.mkdtemp(dir=self.folder / STAGING))
+            folder.chmod(0o700)
+            return folder
+
+    def leftovers(self) -> list[Path]:
+        """List what lies in staging."""
+        folder = self.folder / STAGING
+        with disk_errors(folder):
+            return sorted(folder.iterdir()) if real_folder(folder) else []
+
+    def clear_staging(self) -> None:
+        """Remove what interrupted runs left, following no link; call it under the pipeline's lock only."""
+        for path in self.leftovers():
+            with disk_errors(path):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """One model's versions, oldest first; the head is the newest accepted one.
+
+    >>> import pathlib
+    >>> Store(pathlib.Path("checkpoints")).pipeline("bookings").lineage("deep").head() is None
+    True
+    """
+
+    pipeline: Pipeline
+    model: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the versions lie."""
+        return self.pipeline.folder / self.model
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.pipeline.folder.name}/{self.model}"
+
+    def items(self) -> list[Item]:
+        """List everything in the folder, ascending, foreign things included; links are foreign."""
+        with disk_errors(self.folder):
+            if not (real_folder(self.pipeline.folder) and real_folder(self.folder)):
+                return []
+            with os.scandir(self.folder) as found:
+                return sorted(map(_item, found), key=lambda item: (item.version, item.name))
+
+    def entries(self) -> list[Entry]:
+        """List the versions ascending, from their manifests alone."""
+        return [self._entry(item) for item in self.items() if item.version]
+
+    def _entry(self, item: Item) -> Entry:
+        if item.kind == "version":
+            with suppress(CheckpointError):
+                manifest = self._read(item.version)
+                return Entry(item.version, manifest.status, manifest)
+        return Entry(item.version, "quarantined", None)
+
+    def newest_first(self) -> Iterator[Manifest]:
+        """Yield the manifests that can be read, accepted and refused, from the newest back, one read at a time."""
+        for version in [item.version for item in reversed(self.items()) if item.kind == "version"]:
+            with suppress(CheckpointError):
+                yield self._read(version)
+
+    def head(self) -> Manifest | None:
+        """Give the newest accepted version whose manifest can be read; its files are not looked at.
+
+        Raises `NewerFormatError` where a newer nightfit has written here since.
+        """
+        return next(self._accepted(lambda _version, _reason: None), None)
+
+    def _accepted(self, on_broken: Callable[[int, str], None]) -> Iterator[Manifest]:
+        for version in [item.version for item in reversed(self.items()) if item.kind == "version"]:
+            try:
+                manifest = self._read(version)
+            except NewerFormatError:
+                raise
+            except CheckpointError as error:
+                on_broken(version, str(error))
+            else:
+                if manifest.status == "accepted":
+                    yield manifest
+
+    def manifest(self, version: int) -> Manifest:
+        """Read a version's manifest; raises `CheckpointError`, with a list of those there are, without it."""
+        if not self.path(version).is_dir():
+            there = _ranges(entry.version for entry in self.entries() if entry.manifest)
+            raise CheckpointError(
+                f"{self.name} must have the version that is asked for, however {version} is not among "
+                f"those it has: {there}; `nightfit log` shows them"
+            )
+        return self._read(version)
+
+    def _read(self, version: int) -> Manifest:
+        name = self._title(version)
+        manifest = decode(read_file(self.path(version) / MANIFEST), name=name)
+        said = (manifest.pipeline, manifest.model, manifest.version)
+        if said != (self.pipeline.folder.name, self.model, version):
+            raise CheckpointError(
+                f"{name} must say so itself, however its manifest says it is {said}: a copy?"
+            )
+        return manifest
+
+    def path(self, version: int) -> Path:
+        """Say where a version lies."""
+        return self.folder / f"{version:06d}"
+
+    def _title(self, version: int) -> str:
+        return f"version {version} of {self.name}"
+
+    def load(self, manifest: Manifest, names: Iterable[str] | None = None) -> dict[str, bytes]:
+        """Read a version's files (all, or those named), each checked on the very bytes that are returned.
+
+        Raises `CheckpointError` for a file that is missing, a link, or not what the manifest says.
+        """
+        return {name: self._load(manifest, name) for name in (manifest.files if names is None else names)}
+
+    def _load(self, manifest: Manifest, name: str) -> bytes:
+        if name not in manifest.files:
+            has = ", ".join(manifest.files) or "none"
+            raise CheckpointError(
+                f"{self._title(manifest.version)} must have {name!r}, however its files are: {has}"
+            )
+        data = read_file(self.path(manifest.version) / name)
+        self._compare(manifest, name, FileHash(hashlib.sha256(data).hexdigest(), len(data)))
+        return data
+
+    def check(self, manifest: Manifest, name: str) -> None:
+        """Hash one file of a version in flat memory; raises as `load`."""
+        self._compare(manifest, name, hash_file(self.path(manifest.version) / name))
+
+    def _compare(self, manifest: Manifest, name: str, found: FileHash) -> None:
+        if found != manifest.files[name]:
+            raise CheckpointError(
+                f"{self._title(manifest.version)} must be what was committed, however {name} has "
+                f"{found.size} bytes of hash {found.sha256[:12]} instead of {manifest.files[name].size} of "
+                f"{manifest.files[name].sha256[:12]}: it changed on disk"
+            )
+
+    def pruned(self, manifest: Manifest) -> bool:
+        """Say whether a version's state was removed and its manifest kept."""
+        state = [name for name in manifest.files if not _is_record(name)]
+        return bool(state) and not any(os.path.lexists(self.path(manifest.version) / name) for name in state)
+
+    def usable_head(
+        self, on_broken: Callable[[int, str], None], *, quarantine: bool = True
+    ) -> tuple[Manifest, dict[str, bytes]] | None:
+        """Load the newest accepted version that verifies, and tell `on_broken` of the newer ones that do not.
+
+        Those are renamed, never deleted, which needs the pipeline's lock; with `quarantine=False` nothing is
+        touched. Records (`*.jsonl`), which may be larger than memory, are checked but not loaded.
+        Raises `NewerFormatError` as `head` does.
+        """
+
+        def broken(version: int, reason: str) -> None:
+            if quarantine:
+                self._quarantine(version)
+            on_broken(version, reason)
+
+        for manifest in self._accepted(broken):
+            if self.pruned(manifest):
+                on_broken(
+                    manifest.version, f"{self._title(manifest.version)} was pruned, or its files were deleted"
+                )
+                continue
+            try:
+                return manifest, self._load_state(manifest)
+            except CheckpointError as error:
+                broken(manifest.version, str(error))
+        return None
+
+    def _load_state(self, manifest: Manifest) -> dict[str, bytes]:
+        for name in filter(_is_record, manifest.files):
+            self.check(manifest, name)
+        return self.load(manifest, [name for name in manifest.files if not _is_record(name)])
+
+    def _quarantine(self, version: int) -> None:
+        target, taken = self.folder / f"{version:06d}.quarantined", 1
+        while os.path.lexists(target):
+            taken += 1
+            target = self.folder / f"{version:06d}.quarantined-{taken}"
+        with disk_errors(self.folder):
+            self.path(version).rename(target)
+            sync_folder(self.folder)
+
+    def commit(self, draft: Draft, *, onto: int | None) -> Manifest:
+        """Make the draft the next version, in one atomic step; `onto` is the head that the caller expects.
+
+        Until the rename nothing is visible, and after it everything is there. Needs the pipeline's lock.
+        Raises `TryAgainError` where the head is another by now or the disk fails or is full, `ConfigError`
+        where we may not write, and `ValueError` for figures that are not finite.
+        """
+        head = self.head()
+        if (head.version if head else None) != onto:
+            raise TryAgainError(
+                f"{self.name} must still have the head {onto} to commit onto it, however its head is "
+                f"{head.version if head else None}; another run came between, so run again"
+            )
+        with disk_errors(self.folder):
+            private_folder(self.pipeline.folder)
+            private_folder(self.folder)
+            manifest = self._publish(draft)
+            sync_folder(self.folder)
+        return manifest
+
+    def _publish(self, draft: Draft) -> Manifest:
+        staging = self.pipeline.staging()
+        try:
+            version = self._next()
+            manifest = self._write(staging, draft, version)
+            staging.rename(self.path(version))
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        return manifest
+
+    def _write(self, staging: Path, draft: Draft, version: int) -> Manifest:
+        for name in draft.files:
+            if not FILE_NAME.fullmatch(name) or name == MANIFEST:
+                raise ValueError(
+                    f"a file of a version must have a plain name, however one is called {name!r}"
+                )
+        files = {name: write_file(staging / name, content) for name, content in draft.files.items()}
+        manifest = seal(draft, files, pipeline=self.pipeline.folder.name, model=self.model, version=version)
+        write_file(staging / MANIFEST, encode(manifest))
+        sync_folder(staging)
+        return manifest
+
+    def _next(self) -> int:
+        version = 1 + max((item.version for item in self.items()), default=0)
+        while os.path.lexists(self.path(version)):  # a link or a file of a stranger
+            version += 1
+        return version
+
+    def add_segment(self, data: bytes) -> str:
+        """Keep a segment of known keys durably, once, and give its SHA-256; raises as `commit`."""
+        sha = hashlib.sha256(data).hexdigest()
+        with disk_errors(self.folder):
+            for folder in (self.pipeline.folder, self.folder, self.folder / SEGMENTS):
+                private_folder(folder)
+            try:
+                self.check_segment(sha)
+            except CheckpointError:
+                self._write_segment(sha, data)
+            sync_folder(self.folder / SEGMENTS)
+        return sha
+
+    def _write_segment(self, sha: str, data: bytes) -> None:
+        staging = self.pipeline.staging()
+        try:
+            write_file(staging / SEGMENTS, data)
+            (staging / SEGMENTS).rename(self._segment_path(sha))
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def segment(self, sha: str) -> bytes:
+        """Read a segment, checked on the very bytes returned; raises `CheckpointError` for a broken one."""
+        data = read_file(self._segment_path(sha))
+        self._compare_segment(sha, hashlib.sha256(data).hexdigest())
+        return data
+
+    def check_segment(self, sha: str) -> None:
+        """Hash a segment in flat memory; raises as `segment`."""
+        self._compare_segment(sha, hash_file(self._segment_path(sha)).sha256)
+
+    def _compare_segment(self, sha: str, found: str) -> None:
+        if found != sha:
+            raise CheckpointError(
+                f"segment {sha} of {self.name} must hash to its name, however it hashes to {found}"
+            )
+
+    def _segment_path(self, sha: str) -> Path:
+        if not SHA256.fullmatch(sha):
+            raise CheckpointError(
+                f"a segment of {self.name} must be named by a SHA-256, however this is {sha!r}"
+            )
+        return self.folder / SEGMENTS / f"{sha}.safetensors"
+
+    def ancestry(self, manifest: Manifest) -> list[Manifest]:
+        """List a version and those that its state grew from, newest first, as far as they can be read."""
+        chain = [manifest]
+        with suppress(CheckpointError):
+            while (parent := chain[-1].parent) is not None and 0 < parent < chain[-1].version:
+                chain.append(self._read(parent))
+        return chain
+
+
+def verify(lineage: Lineage) -> list[Finding]:
+    """Hash every file of every version and every segment that one names; takes no lock and mends nothing."""
+    items, manifests, findings = lineage.items(), list[Manifest](), list[Finding]()
+    for version in [item.version for item in items if item.kind == "version"]:
+        with _noted(findings, version):
+            manifests.append(lineage.manifest(version))
+    newest = max((m.version for m in manifests if m.status == "accepted"), default=0)
+    kept = [m for m in manifests if m.version == newest or not lineage.pruned(m)]
+    for manifest in kept:
+        findings += _file_findings(lineage, manifest)
+    for sha in dict.fromkeys(sha for manifest in kept for sha in manifest.segments):
+        with _noted(findings, None):
+            lineage.check_segment(sha)
+    return findings + _strangers(lineage, items)
+
+
+@contextmanager
+def _noted(findings: list[Finding], version: int | None) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        findings.append(Finding("error", version, str(error)))
+
+
+def _file_findings(lineage: Lineage, manifest: Manifest) -> list[Finding]:
+    findings: list[Finding] = []
+    for name in manifest.files:
+        with _noted(findings, manifest.version):
+            lineage.check(manifest, name)
+    found: set[str] = set()
+    with suppress(FileNotFoundError):  # the trainer may have quarantined it just now
+        found = {path.name for path in lineage.path(manifest.version).iterdir()}
+    extra = sorted(found - {MANIFEST, *manifest.files})
+    return findings + [Finding("warning", manifest.version, f"{name!r} {_NOT_OURS}") for name in extra]
+
+
+def _strangers(lineage: Lineage, items: list[Item]) -> list[Finding]:
+    findings = [Finding("warning", None, f"{i.name!r} {_NOT_OURS}") for i in items if i.kind == "foreign"]
+    for item in items:
+        if item.kind == "quarantined":
+            message = f"{item.name!r} is quarantined: it did not verify and is never loaded"
+            findings.append(Finding("warning", item.version, message))
+    for path in lineage.pipeline.leftovers():
+        message = f"{str(path)!r} is left over from a run, or belongs to one under way"
+        findings.append(Finding("warning", None, message))
+    return findings
+
+
+def _item(entry: os.DirEntry[str]) -> Item:
+    folder = entry.is_dir(follow_symlinks=False)
+    match = _VERSION.fullmatch(entry.name)
+    if folder and match and int(match[1]) and match[1] == f"{int(match[1]):06d}":
+        return Item(entry.name, "quarantined" if match[2] else "version", int(match[1]))
+    return Item(entry.name, "segments" if folder and entry.name == SEGMENTS else "foreign")
+
+
+def _legal(name: str, what: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ConfigError(
+            f"{what}'s name must be 1 to 64 of a-z, 0-9, '_', '-', no sign first, however it is {name!r}"
+        )
+    return name
+
+
+def _is_record(name: str) -> bool:
+    return name.endswith(".jsonl")
+
+
+def _ranges(versions: Iterable[int]) -> str:
+    runs: list[list[int]] = []
+    for version in versions:
+        if runs and version == runs[-1][1] + 1:
+            runs[-1][1] = version
+        else:
+            runs.append([version, version])
+    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in runs) or "none"
