@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CONTENT = st.text(alphabet='",\n\r a\0é\ufeff5', max_size=60)
 
 
-def read_all(data: bytes, columns: tuple[str, ...] = ("a", "b"), size: int = 1 << 20) -> list[Block]:
+def read_all(data: bytes, size: int = 1 << 20) -> list[Block]:
     """Split data into blocks of records, all of them complete."""
     return list(Blocks(io.BytesIO(data).read, place="x.csv", size=size, whole=True))
 
@@ -43,6 +43,8 @@ def read_by_python(text: str) -> list[list[str]]:
 
 
 class TestRecordEnds:
+    """Where records end."""
+
     @settings(deadline=None)
     @given(st.lists(st.lists(CONTENT, min_size=2, max_size=2), max_size=20), st.integers(1, 100))
     def test_written_records_come_back(self, written: list[list[str]], size: int) -> None:
@@ -68,7 +70,7 @@ class TestRecordEnds:
     @settings(deadline=None)
     @given(CONTENT, st.integers(1, 10))
     def test_blocks_follow_one_another(self, text: str, size: int) -> None:
-        """Blocks of any size lie one after the other, hold what a single block holds, and leave out the rest."""
+        """Blocks of any size follow without a gap, and hold what a single block holds."""
         data = text.encode()
         blocks = Blocks(io.BytesIO(data).read, place="x.csv", size=size)
         parts = list(blocks)
@@ -97,7 +99,7 @@ class TestRecordEnds:
             parse_all(b'1,2\n3,"4\n5,6\n')
 
     def test_quote_that_swallows_lines(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A quote that is not closed within the limit is an error, closed later or not, that names the record."""
+        """A quote not closed within the limit is an error that names the record, closed later or not."""
         monkeypatch.setattr(blocks_module, "QUOTED_BYTES", 1000)
         for last in (b"", b'7,"8"\n'):
             with pytest.raises(DataError, match=r"record 2 of x\.csv.*double the quotes"):
@@ -116,6 +118,8 @@ class TestRecordEnds:
 
 
 class TestParse:
+    """Records as columns of text."""
+
     def test_values_stay_as_given(self) -> None:
         """Every value is text as it stands in the file: nothing is missing, trimmed or converted."""
         assert parse_all(b"NA,\n 1 ,007\nnull,TRUE\n")[0] == [["NA", ""], [" 1 ", "007"], ["null", "TRUE"]]
@@ -150,10 +154,12 @@ class TestParse:
 
 
 class TestHeader:
+    """The header line."""
+
     def test_byte_order_mark(self) -> None:
         """A byte order mark at the start of the file is no part of the first name, even of a quoted one."""
         assert read_header(io.BytesIO(b'\xef\xbb\xbf"I,D",b\n1,2\n'), place="x.csv") == Header(
-            ("I,D", "b"), 12
+            ("I,D", "b"), 11
         )
 
     def test_blank_lines_before(self) -> None:

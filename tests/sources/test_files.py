@@ -73,12 +73,14 @@ def grower(path: Path, opener: Callable[[Path, str], Any] = open) -> Callable[[i
 
 
 class TestContract:
+    """The contract of a source, as plug-in authors check it."""
+
     def test_one_file(self, tmp_path: Path) -> None:
         """A growing file with quotes, blank lines and bad records keeps the contract of a source."""
         check_source(lambda: source(tmp_path), grower(tmp_path / "x.csv"))
 
     def test_small_blocks_and_chunks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The contract holds across blocks and chunks, and where hashed stretches are shorter than the file."""
+        """The contract holds across blocks and chunks, and beyond the stretches that are hashed."""
         monkeypatch.setattr(files_module, "CHUNK_ROWS", 2)
         monkeypatch.setattr(files_module, "HASHED_BYTES", 16)
         monkeypatch.setattr(files_module, "Blocks", _small_blocks)
@@ -106,14 +108,16 @@ class TestContract:
         check_source(lambda: source(tmp_path, "."), grow)
 
 
-def _small_blocks(*args: Any, **options: Any) -> blocks_module.Blocks:  # noqa: ANN401
-    return blocks_module.Blocks(*args, **options, size=13)
+def _small_blocks(read: Callable[[int], bytes], **options: Any) -> blocks_module.Blocks:  # noqa: ANN401
+    return blocks_module.Blocks(read, **{**options, "size": 13})
 
 
 CELL = st.text(alphabet='",\n\r aé\0', max_size=6)
 
 
 class TestCutPoints:
+    """Files that are cut off anywhere."""
+
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     @given(records=st.lists(st.tuples(CELL, CELL), max_size=12), data=st.data())
     def test_reading_night_by_night(
@@ -137,6 +141,8 @@ class TestCutPoints:
 
 
 class TestGrowth:
+    """A file that grows."""
+
     def test_half_written_line_waits(self, tmp_path: Path) -> None:
         """A last line without a newline is noted with its bytes, and read once it is complete."""
         path = tmp_path / "x.csv"
@@ -181,6 +187,8 @@ class TestGrowth:
 
 
 class TestOverwritten:
+    """A file that is overwritten."""
+
     @pytest.mark.parametrize(
         "content",
         [HEADER + lines(7), HEADER + lines(7, 8), HEADER + lines(*range(7, 99)), "text,ID\na,7\nb,8\n"],
@@ -231,6 +239,8 @@ class TestOverwritten:
 
 
 class TestGzip:
+    """Files that are packed."""
+
     def test_member_is_appended(self, tmp_path: Path) -> None:
         """A member that was appended, and padding between members, are read on from the cursor."""
         path = tmp_path / "x.csv.gz"
@@ -292,6 +302,8 @@ class TestGzip:
 
 
 class TestFolder:
+    """Several files."""
+
     def test_late_file(self, tmp_path: Path) -> None:
         """A file that arrives late is read, though its name sorts before those already read."""
         (tmp_path / "2026-11-02.csv").write_text(HEADER + lines(2))
@@ -330,6 +342,15 @@ class TestFolder:
         assert night.chunks == []
         assert len(night.notes) == 1
 
+    def test_root_that_looks_like_a_pattern(self, tmp_path: Path) -> None:
+        """Brackets in the path of the root are no pattern."""
+        root = tmp_path / "a[1]"
+        root.mkdir()
+        with pytest.raises(DataError, match="is not there"):
+            Night(source(root))
+        (root / "x.csv").write_text(HEADER + lines(1))
+        assert Night(source(root, "*.csv")).ids == ["1"]
+
     def test_odd_names(self, tmp_path: Path) -> None:
         """A file may be called like a pattern, have spaces, or be linked to from elsewhere."""
         (tmp_path / "a [1].csv").write_text(HEADER + lines(1))
@@ -340,6 +361,8 @@ class TestFolder:
 
 
 class TestFaults:
+    """What cannot be read."""
+
     def test_missing(self, tmp_path: Path) -> None:
         """A file that is not there is an error, or a note where it is optional."""
         with pytest.raises(DataError, match=r"source 'x' must exist, however .*x\.csv is not there"):
@@ -371,6 +394,22 @@ class TestFaults:
         with pytest.raises(DataError, match=r"^x\.csv must be readable, however: Permission denied; .*$"):
             Night(source(tmp_path))
 
+    def test_folder_that_may_not_be_listed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A folder that we may not list is an error in one line."""
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "iterdir", refuse)
+        with pytest.raises(DataError, match=r"^the files of source 'x' must be readable, .* denied; .*$"):
+            Night(source(tmp_path, "."))
+
+    def test_name_that_cannot_be_printed(self, tmp_path: Path) -> None:
+        """A file name that is no text, which a cursor could not hold, is an error."""
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.csv")).write_text(HEADER)
+        with pytest.raises(DataError, match="file name must be printable"):
+            Night(source(tmp_path, "."))
+
     def test_gone_while_reading(self, tmp_path: Path) -> None:
         """A file that went between being listed and being opened may be back later."""
         with pytest.raises(TryAgainError), opened(tmp_path / "x.csv", "x.csv"):
@@ -378,14 +417,19 @@ class TestFaults:
 
 
 class TestReadWhole:
+    """A file that is complete."""
+
     def test_last_line_without_newline(self, tmp_path: Path) -> None:
         """All records are read, the last one without a newline too, bad ones with their numbers."""
         (tmp_path / "x.csv").write_text(HEADER + "1,a\nbad\n2,b")
         notes: list[str] = []
-        (chunk,) = read_whole(tmp_path / "x.csv", note=notes.append)
-        assert chunk.table.to_pydict() == {"ID": ["1", "2"], "text": ["a", "b"]}
-        assert chunk.rows.tolist() == [0, 2]
-        assert [row.row for row in chunk.bad] == [1]
+        chunks = list(read_whole(tmp_path / "x.csv", note=notes.append))
+        assert [row for chunk in chunks for row in chunk.table.to_pylist()] == [
+            {"ID": "1", "text": "a"},
+            {"ID": "2", "text": "b"},
+        ]
+        assert [row for chunk in chunks for row in chunk.rows] == [0, 2]
+        assert [bad.row for chunk in chunks for bad in chunk.bad] == [1]
         assert notes == []
 
     def test_header_alone(self, tmp_path: Path) -> None:

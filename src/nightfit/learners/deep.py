@@ -116,8 +116,8 @@ class DeepLearner:
             parents = torch.from_numpy(parent_ids).to(self._device)
             self._net.grow(sizes, parents, self._generator(n_old))
             for name, parameter in self._net.named_parameters():
-                state = self._optimiser.state[parameter]
-                for moment in _MOMENTS[:2]:
+                state = self._optimiser.state[parameter]  # empty for what had no gradient yet
+                for moment in state.keys() & {"exp_avg", "exp_avg_sq"}:
                     state[moment] = padded(state[moment], self._net.shape(name, sizes))
         else:
             self._build(sizes)
@@ -155,7 +155,7 @@ class DeepLearner:
         self._calibration = Calibration(arrays["counts"], arrays["losses"])
         for name, parameter in self._net.named_parameters():
             parameter.data = torch.from_numpy(arrays[f"net.{name}"]).to(self._device)
-            if extra:
+            if f"step.{name}" in extra:
                 self._optimiser.state[parameter] = {
                     moment: torch.from_numpy(extra[f"{moment}.{name}"]).to(self._device) for moment in _MOMENTS
                 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from nightfit.sources.blocks import Block, Offsets
-    from nightfit.sources.unpack import Stream
+    from nightfit.sources.unpack import Seekable
 
 HEADER_BYTES = 64 << 10
 """Read at a time where only the header line is wanted."""
@@ -42,7 +42,7 @@ class Records:
     bad: tuple[BadRow, ...]
 
 
-def read_header(stream: Stream, *, place: str, whole: bool = False) -> Header | None:
+def read_header(stream: Seekable, *, place: str, whole: bool = False) -> Header | None:
     r"""Parse the header line; None where it is still being written (with `whole`: where there is none).
 
     Raises `DataError` for names that are empty, met twice, or not UTF-8.
@@ -99,6 +99,7 @@ def _names(record: bytes, place: str) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         fact = f"the header line of {place} is not ({error.reason})"
         raise DataError(f"a CSV file must be UTF-8, however {fact}; convert it") from None
+    record = record.rstrip(b"\r\n") + b"\n"
     n_fields = len(_table(record, None).column_names)
     names = tuple(_table(record, tuple(map(str, range(n_fields)))).to_pylist()[0].values())
     _check_names(names, place)

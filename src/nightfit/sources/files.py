@@ -66,7 +66,7 @@ class FileSource:
     def read(self, after: Cursor | None, note: Note) -> Iterator[Chunk]:
         """Yield what lies after the cursor, file by file; see `Source.read`."""
         cursor: Cursor = after or {"files": {}}
-        for path in self._paths(note):
+        for path in self._listed(note):
             place = self._place(path)
             known = cast("dict[str, dict[str, Any]]", cursor["files"])
             wrap = _Wrap(known, place)
@@ -74,13 +74,23 @@ class FileSource:
                 yield chunk
                 cursor = chunk.cursor_at(len(chunk.table))
 
+    def _listed(self, note: Note) -> list[Path]:
+        try:
+            return self._paths(note)
+        except OSError as error:
+            raise DataError(
+                f"the files of source {self.name!r} must be readable, however {self.path} is not: "
+                f"{error.strerror}; mend its permissions"
+            ) from error
+
     def _paths(self, note: Note) -> list[Path]:
         path = self.root / self.path
         if path.is_dir():
             found = [p for p in path.iterdir() if p.name.lower().endswith((".csv", ".csv.gz"))]
-        elif glob.has_magic(str(path)) and not path.exists():
+        elif glob.has_magic(str(self.path)) and not path.exists():
             # Path.glob takes no absolute pattern.
-            found = [Path(p) for p in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+            names = glob.glob(str(self.path), root_dir=self.root, recursive=True)  # noqa: PTH207
+            found = [self.root / name for name in names]
         else:
             return self._one(path, note)
         found = [p for p in found if p.is_file() and not _is_passed_over(p.name)]
@@ -99,7 +109,10 @@ class FileSource:
 
     def _place(self, path: Path) -> str:
         """Name a file in messages and cursors: its path from the root on."""
-        return (path.relative_to(self.root) if path.is_relative_to(self.root) else path).as_posix()
+        place = (path.relative_to(self.root) if path.is_relative_to(self.root) else path).as_posix()
+        if not place.isprintable():
+            raise DataError(f"a file name must be printable text, however {place!a} is not; rename it")
+        return place
 
 
 def read_whole(path: Path, *, note: Note) -> Iterator[Chunk]:
@@ -109,8 +122,6 @@ def read_whole(path: Path, *, note: Note) -> Iterator[Chunk]:
     is missing, empty, or a gzip that was cut short.
     """
     place = str(path)
-    if not path.exists():
-        raise DataError(f"a file to be read must exist, however {path} is not there; mend the path")
     with opened(path, place, whole=True) as stream:
         header = read_header(stream, place=place, whole=True)
         if header is None:

@@ -24,10 +24,8 @@ PIECE_BYTES = 1 << 20
 _GZIP = 31  # zlib's number for a gzip header with the largest window
 
 
-class Stream(Protocol):
-    """The bytes of a file; `is_unfinished` once its end was read to and found to be missing."""
-
-    is_unfinished: bool
+class Seekable(Protocol):
+    """Bytes that can be read from any offset."""
 
     def seek(self, offset: int, /) -> object:
         """Go to this offset from the start."""
@@ -35,6 +33,12 @@ class Stream(Protocol):
     def read(self, n: int, /) -> bytes:
         """Read exactly the next n bytes, or fewer at the end."""
         ...
+
+
+class Stream(Seekable, Protocol):
+    """The bytes of a file; `is_unfinished` once its end was read to and found to be missing."""
+
+    is_unfinished: bool
 
 
 @contextmanager
@@ -54,6 +58,8 @@ def opened(path: Path, place: str, *, whole: bool = False) -> Iterator[Stream]:
             is_packed = path.name.lower().endswith(".gz")
             yield _GzipBytes(file, size, place=place, whole=whole) if is_packed else _PlainBytes(file, size)
     except FileNotFoundError:
+        if whole:
+            raise DataError(f"{place} must exist, however it is not there; mend the path") from None
         raise TryAgainError(f"{place} must stay while it is read, however it has gone; try again") from None
     except OSError as error:
         raise DataError(

@@ -1,0 +1,119 @@
+"""Init: look at the data, guess what the config should say, and write it with comments."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nightfit.errors import DataError, UsageError
+from nightfit.kinds import as_text, infer_kind
+
+if TYPE_CHECKING:
+    from nightfit.kinds import Kind
+    from nightfit.sources.base import Chunk
+
+_KEY_NAMES = re.compile(r"(^|_)(id|key|uuid|guid)$", re.IGNORECASE)
+_SAMPLE_CHUNKS = 4
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What was found. `kinds` has every column; `missing` the share of its rows that hold no value."""
+
+    name: str
+    data: str
+    table: str
+    target: str
+    key: str
+    kinds: dict[str, Kind | None]
+    missing: dict[str, float]
+    n_classes: int
+    n_rows: int
+
+
+def look(chunks: Iterator[Chunk], *, data: str, table: str, target: str, name: str = "") -> Guess:
+    """Guess from the first rows. The key is a column named like one whose values differ from row to row.
+
+    Raises `DataError` if the target is not there, or has no value.
+    """
+    tables = [chunk.table for chunk in islice(chunks, _SAMPLE_CHUNKS)]
+    if not tables or not sum(table.num_rows for table in tables):
+        raise DataError(f"init needs rows to look at, however {data} has none")
+    columns = {c: pa.concat_arrays([as_text(t[c].combine_chunks()) for t in tables]) for c in tables[0].column_names}
+    if target not in columns:
+        near = get_close_matches(target, columns, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(columns)}"
+        raise DataError(f"--target must be a column of the data, however '{target}' is none of {data}; {hint}")
+    classes = pc.unique(columns[target].drop_null())
+    if not len(classes):
+        raise DataError(f"the target must have values, however '{target}' of {data} is empty in the rows looked at")
+    n_rows = len(columns[target])
+    return Guess(
+        name=name or _name(data, table),
+        data=data,
+        table=table,
+        target=target,
+        key=next((c for c, text in columns.items() if c != target and _is_key(c, text)), ""),
+        kinds={c: infer_kind(text) for c, text in columns.items()},
+        missing={c: text.null_count / n_rows for c, text in columns.items()},
+        n_classes=len(classes),
+        n_rows=n_rows,
+    )
+
+
+def _is_key(name: str, text: Any) -> bool:  # noqa: ANN401 - pyarrow ships no types
+    return bool(_KEY_NAMES.search(name)) and not text.null_count and len(pc.unique(text)) == len(text)
+
+
+def _name(data: str, table: str) -> str:
+    stem = table or Path(data.rstrip("/")).name.split(".")[0]
+    return re.sub(r"[^a-z0-9_-]+", "_", stem.lower()).strip("_-")[:64] or "pipeline"
+
+
+def config_text(guess: Guess, root: str) -> str:
+    """Return the config that the guess makes, with comments; it can be used as it is."""
+    is_database = "://" in guess.data
+    if is_database and not guess.key:
+        raise UsageError(
+            f"a database table needs a column that grows and names a row, however {guess.table} has none named like "
+            "one (id, key, ...) with distinct values; write the config by hand and set cursor"
+        )
+    texts = [c for c, kind in guess.kinds.items() if kind == "categorical" and c not in {guess.target, guess.key}]
+    lines = [
+        "# Written by `nightfit init`. Every key: docs/config.md.",
+        f"name = {_toml(guess.name)}  # a folder of the store: <store>/{guess.name}/<model>/<version>/",
+        f"target = {_toml(guess.target)}  # {guess.n_classes} classes in {guess.n_rows:,} rows",
+        f"key = {_toml(guess.key)}  # identifies a row; never a feature"
+        if guess.key
+        else '# key = "..."  # no column identifies a row: rows are known by their position in the file',
+        f"root = {_toml(root)}  # what relative paths are relative to",
+        'store = "checkpoints"',
+        "",
+        "[[sources]]",
+        f"url = {_toml(guess.data)}",
+        *([f"table = {_toml(guess.table)}", f"cursor = {_toml(guess.key)}"] if is_database else []),
+        "",
+        "[schema]",
+        f"# found as text: {', '.join(texts) or 'nothing'}",
+        "categorical = []  # columns that are categories although they look like numbers",
+        "drop = []         # columns that must not be features: what is known only after the target is",
+        'on_missing_column = "stop"',
+        "",
+        "[models.deep]     # an MLP, warm-started every night",
+        "[models.linear]   # scikit-learn's SGD by partial_fit, on the same rows",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _toml(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # a JSON string is a TOML basic string

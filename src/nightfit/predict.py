@@ -1,0 +1,168 @@
+"""Predict: score a file or a table with a version of a model, keeping its columns and adding the answers.
+
+The forward pass is the scorer's, in numpy; torch is imported only if a device is asked for. The output appears under
+its name when it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from nightfit.batch import Array, Batch
+from nightfit.checkpoint import Manifest, unpack
+from nightfit.cleaning import parse_features
+from nightfit.errors import DataError, UsageError
+from nightfit.schema import Schema, SchemaConfig
+from nightfit.scorer import Scorer
+
+if TYPE_CHECKING:
+    from nightfit.sources.base import Chunk
+
+
+class Predictor(Protocol):
+    """What can turn a batch into probabilities: the numpy scorer, or a whole model on a device."""
+
+    def predict_proba(self, batch: Batch) -> Array:
+        """Return the probability of each class, float64 [n, K]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version that is ready to score."""
+
+    number: int
+    schema: Schema
+    predictor: Predictor
+
+
+@dataclass
+class Counts:
+    """What was scored; `unreadable` rows hold a value of another kind and get no prediction."""
+
+    rows: int = 0
+    unreadable: int = 0
+    example: str = ""
+
+
+def load_version(manifest: Manifest, files: Mapping[str, bytes]) -> Version:
+    """Return a version whose predictor needs no torch.
+
+    Raises `DataError` for a version that knows no class yet.
+    """
+    schema = usable_schema(manifest)
+    arrays = unpack(files["model.safetensors"], name="model.safetensors")
+    moments, learner = (
+        {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+        for prefix in ("normaliser.", "learner.")
+    )
+    return Version(manifest.version, schema, Scorer(str(manifest.state["kind"]), moments, learner))
+
+
+def usable_schema(manifest: Manifest) -> Schema:
+    """Return the version's schema; raises `DataError` if it knows no class yet."""
+    schema = Schema.from_json(manifest.state["schema"])  # type: ignore[arg-type]
+    if not schema.classes:
+        raise DataError(
+            f"a version must have learned rows to predict, however version {manifest.version} of {manifest.model} "
+            "has learned none; run `nightfit train` when there are new rows"
+        )
+    return schema
+
+
+def predict(
+    version: Version,
+    chunks: Iterable[Chunk],
+    config: SchemaConfig,
+    output: Path | None,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Counts:
+    """Score chunks one by one into a CSV file (standard output if None), in flat memory.
+
+    Adds `prediction`, `probability_<class>` and `model_version` to the columns of the input. Raises `DataError` for
+    columns that are missing (unless they may be) and for records that cannot be split into columns.
+    """
+    counts = Counts()
+    scored = (_score(version, chunk, config, counts) for chunk in chunks)
+    with _sink(output) as sink:
+        for i, table in enumerate(scored):  # each as CSV of its own: a database's column may change its type
+            pacsv.write_csv(table, sink, pacsv.WriteOptions(include_header=i == 0))
+            progress(counts.rows)
+    return counts
+
+
+def _score(version: Version, chunk: Chunk, config: SchemaConfig, counts: Counts) -> Any:  # noqa: ANN401
+    """Return the chunk's table with the answers; rows with an unreadable value get none."""
+    if chunk.bad:
+        raise DataError(
+            f"a record must have as many fields as the header, however {chunk.bad[0].reason} in row "
+            f"{chunk.bad[0].row + 1} of {chunk.place}; mend the file"
+        )
+    _check_columns(version, chunk, config)
+    features, bad = parse_features(chunk.table, version.schema, config.missing)
+    unreadable = np.zeros(chunk.table.num_rows, bool)
+    for name, mask in bad.items():
+        if mask.any() and not counts.example:
+            i = int(mask.argmax())
+            counts.example = f"column '{name}' has '{chunk.table[name][i].as_py()}' in row {int(chunk.rows[i]) + 1}"
+        unreadable |= mask
+    counts.rows += len(unreadable)
+    counts.unreadable += int(unreadable.sum())
+    labels = pa.nulls(len(unreadable), pa.string())
+    batch = version.schema.encode(features, np.zeros(len(unreadable), np.uint64), labels)
+    return _with_answers(chunk.table, version, version.predictor.predict_proba(batch), unreadable)
+
+
+def _check_columns(version: Version, chunk: Chunk, config: SchemaConfig) -> None:
+    missing = [column.name for column in version.schema.columns if column.name not in chunk.table.column_names]
+    if missing and config.on_missing_column == "stop":
+        raise DataError(
+            f"the input must have the columns that the model knows, however {chunk.place} has no "
+            f"{', '.join(map(repr, missing))}; add them, or set schema.on_missing_column = \"missing\""
+        )
+
+
+def _with_answers(table: Any, version: Version, proba: Array, unreadable: Array) -> Any:  # noqa: ANN401
+    classes = np.array(version.schema.classes, dtype=object)
+    answers = {"prediction": pa.array(classes[proba.argmax(1)], pa.string(), mask=unreadable)}
+    for k, label in enumerate(version.schema.classes):
+        answers[f"probability_{label}"] = pa.array(np.round(proba[:, k], 6), mask=unreadable)
+    answers["model_version"] = pa.array(np.full(len(unreadable), version.number))
+    for name in answers:
+        if name in table.column_names:
+            raise UsageError(f"the input must not have a column '{name}', however it has one; rename it, it is ours")
+    for name, column in answers.items():
+        table = table.append_column(name, column)
+    return table
+
+
+@contextmanager
+def _sink(output: Path | None) -> Iterator[Any]:
+    """Open the output: a temporary neighbour that takes its name at the end, or standard output."""
+    if output is None:
+        sys.stdout.flush()
+        yield pa.PythonFile(sys.stdout.buffer, mode="w")
+        sys.stdout.flush()
+        return
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(output)
+    except OSError as error:
+        raise DataError(f"the output must be writable, however {output}: {error.strerror}; name another with -o") from None
+    finally:
+        part.unlink(missing_ok=True)
