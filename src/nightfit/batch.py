@@ -37,7 +37,9 @@ class Batch:
 
     def __post_init__(self) -> None:
         n = len(self.key_hash)
-        if not (self.x_num.ndim == self.x_cat.ndim == 2 and n == len(self.x_num) == len(self.x_cat) == len(self.y)):
+        if not (
+            self.x_num.ndim == self.x_cat.ndim == 2 and n == len(self.x_num) == len(self.x_cat) == len(self.y)
+        ):
             raise ValueError(
                 "a batch must hold as many keys as rows of x_num, x_cat and y, however their shapes are "
                 f"{self.key_hash.shape}, {self.x_num.shape}, {self.x_cat.shape}, {self.y.shape}",
@@ -60,7 +62,9 @@ def concat(batches: Iterable[Batch]) -> Batch:
     blocks = list(batches)
     if len(blocks) == 1:
         return blocks[0]
-    return Batch(*(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Batch)))
+    return Batch(
+        *(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Batch))
+    )
 
 
 class Rows:

@@ -39,8 +39,13 @@ class Calibration:
 
     @property
     def prior(self) -> Array:
-        """The share of each class among the rows learned so far, float64 [K]."""
-        return self.counts / max(float(self.counts.sum()), 1.0)
+        """The share of each class among the rows learned so far, float64 [K]; equal shares before the first."""
+        total = self.counts.sum()
+        return (
+            np.asarray(self.counts / total)
+            if total
+            else np.full(len(self.counts), 1 / max(len(self.counts), 1))
+        )
 
     def apply(self, proba: Array) -> Array:
         """Temper probabilities [n, K] and mix them with the prior."""

@@ -109,7 +109,12 @@ class CleanNight:
         return Segment.sort(
             np.concatenate([np.zeros(0, np.uint64), *(p.key_hash[m] for p, m in pairs)]),
             np.concatenate([np.zeros(0, np.uint64), *(p.value_hash[m] for p, m in pairs)]),
-            np.concatenate([np.zeros(0, np.int32), *(np.full(m.sum(), places.index(p.place), np.int32) for p, m in pairs)]),
+            np.concatenate(
+                [
+                    np.zeros(0, np.int32),
+                    *(np.full(m.sum(), places.index(p.place), np.int32) for p, m in pairs),
+                ]
+            ),
             places,
         )
 
@@ -123,7 +128,9 @@ class CleanNight:
         """Return the most frequent reasons, with an example each."""
         counts = Counter((r.column, r.reason) for r in self.rejects).most_common(n)
         examples = {(r.column, r.reason): r for r in reversed(self.rejects)}
-        return "; ".join(f"{describe(examples[kind])} ({count} row{'s' * (count > 1)})" for kind, count in counts)
+        return "; ".join(
+            f"{describe(examples[kind])} ({count} row{'s' * (count > 1)})" for kind, count in counts
+        )
 
     def _select(self, fates: tuple[Fate, ...]) -> Iterator[tuple[_CleanPart, Array]]:
         for part in self.parts:
@@ -141,13 +148,21 @@ def describe(reject: Reject) -> str:
 
 def adopt(schema: Schema, tables: Iterable[Any], rules: Rules) -> Schema:
     """Return the schema with every column that it does not know yet and that holds a value in the tables."""
-    skip = {rules.target, *rules.key, *rules.schema.drop, *rules.not_features, *(c.name for c in schema.columns)}
+    skip = {
+        rules.target,
+        *rules.key,
+        *rules.schema.drop,
+        *rules.not_features,
+        *(c.name for c in schema.columns),
+    }
     samples: dict[str, list[Any]] = {}
     n_seen = 0
     for table in tables:
         for name in table.column_names:
             if name not in skip:
-                samples.setdefault(name, []).append(as_text(table[name].combine_chunks(), rules.schema.missing))
+                samples.setdefault(name, []).append(
+                    as_text(table[name].combine_chunks(), rules.schema.missing)
+                )
         n_seen += table.num_rows
         if n_seen >= _INFER_ROWS:
             break
@@ -166,7 +181,9 @@ def parse_features(table: Any, schema: Schema, missing: tuple[str, ...]) -> tupl
     bad: dict[str, Array] = {}
     for column in schema.columns:
         if column.name in table.column_names:
-            columns[column.name], bad[column.name] = parse(table[column.name].combine_chunks(), column.kind, missing)
+            columns[column.name], bad[column.name] = parse(
+                table[column.name].combine_chunks(), column.kind, missing
+            )
     return (pa.table(columns) if columns else _no_columns(table.num_rows)), bad
 
 
@@ -185,12 +202,16 @@ def clean(  # noqa: D417 - the arguments are the words of the design
         night.n_bad += len(part.bad)
         night.rejects += [Reject(part.place, bad.row, "", "", bad.reason, bad.text[:200]) for bad in part.bad]
         if len(part.rows):
-            night.parts.append(_parse(part, part.table, schema, rules, folder / f"{i:06d}.arrow", night.rejects))
+            night.parts.append(
+                _parse(part, part.table, schema, rules, folder / f"{i:06d}.arrow", night.rejects)
+            )
     _settle(night, rules, known, excluded)
     return night
 
 
-def _parse(part: Part, table: Any, schema: Schema, rules: Rules, path: Path, rejects: list[Reject]) -> _CleanPart:  # noqa: ANN401
+def _parse(
+    part: Part, table: Any, schema: Schema, rules: Rules, path: Path, rejects: list[Reject]
+) -> _CleanPart:  # noqa: ANN401
     """Parse one chunk: stage its features, hash its keys and values, reject what is of another kind."""
     _check_columns(part, table, schema, rules)
     labels = as_text(table[rules.target].combine_chunks(), rules.schema.missing)
@@ -221,7 +242,12 @@ def _parse(part: Part, table: Any, schema: Schema, rules: Rules, path: Path, rej
     )
 
 
-_AN = {"numeric": "a number", "boolean": "true or false", "datetime": "an ISO 8601 time", "categorical": "text"}
+_AN = {
+    "numeric": "a number",
+    "boolean": "true or false",
+    "datetime": "an ISO 8601 time",
+    "categorical": "text",
+}
 
 
 def _no_columns(n: int) -> Any:  # noqa: ANN401
@@ -239,7 +265,9 @@ def _check_columns(part: Part, table: Any, schema: Schema, rules: Rules) -> None
         for name in set(wanted) - set(names):
             near = get_close_matches(name, names, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names)}"
-            raise DataError(f"{role} '{name}' must be a column of every source, however {part.place} has none; {hint}")
+            raise DataError(
+                f"{role} '{name}' must be a column of every source, however {part.place} has none; {hint}"
+            )
     missing = [column.name for column in schema.columns if column.name not in names]
     if missing and rules.schema.on_missing_column == "stop":
         raise DataError(
@@ -278,7 +306,9 @@ def _settle(night: CleanNight, rules: Rules, known: Known, excluded: Array) -> N
     """Decide, over the whole night: excluded, met before, in conflict, held out or learned."""
     if not night.parts:
         return
-    keys, values, fates = (np.concatenate([getattr(p, a) for p in night.parts]) for a in ("key_hash", "value_hash", "fates"))
+    keys, values, fates = (
+        np.concatenate([getattr(p, a) for p in night.parts]) for a in ("key_hash", "value_hash", "fates")
+    )
     place = np.repeat(np.arange(len(night.parts)), [len(part.rows) for part in night.parts])
     names = [part.place for part in night.parts]
     open_ = fates != Fate.REJECTED
@@ -314,7 +344,12 @@ def _conflict(night: CleanNight, p: int, i: int, place: Array, other: str) -> Re
     local = i - int(np.searchsorted(place, p))
     key = part.keys[local].as_py() if part.keys is not None else ""
     return Reject(
-        part.place, int(part.rows[local]), key, "", f"the key's row came before, with other values, from {other}", ""
+        part.place,
+        int(part.rows[local]),
+        key,
+        "",
+        f"the key's row came before, with other values, from {other}",
+        "",
     )
 
 

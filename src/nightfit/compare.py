@@ -60,7 +60,9 @@ class _Entrant:
         losses, predicted = row_losses(proba, rows.y), proba.argmax(1)
         self.losses.append(losses)
         self.predicted.append(predicted)
-        self.per_night.append({"log_loss": float(losses.mean()), "accuracy": float((predicted == rows.y).mean())})
+        self.per_night.append(
+            {"log_loss": float(losses.mean()), "accuracy": float((predicted == rows.y).mean())}
+        )
 
     def scores(self, y: Array) -> dict[str, float]:
         """Return the scores over all predicted rows."""
@@ -76,7 +78,11 @@ class _Entrant:
 
 
 def compare(
-    bench: Bench, sources: Iterable[Source], folder: Path, *, progress: Callable[[int, int], None] = lambda *_: None
+    bench: Bench,
+    sources: Iterable[Source],
+    folder: Path,
+    *,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Json]:
     """Replay the sources' rows as nights for every model; `folder` is for staging. Return the JSON of the design.
 

@@ -102,11 +102,15 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
     root = (folder / top.root).resolve()
     sources = document.get("sources", [])
     if not isinstance(sources, list) or not sources:
-        raise ConfigError("at least one [[sources]] table is needed, however there is none; add one with a url")
+        raise ConfigError(
+            "at least one [[sources]] table is needed, however there is none; add one with a url"
+        )
     built = tuple(_named(build(SourceConfig, table, f"sources[{i}].")) for i, table in enumerate(sources))
     doubles = {s.name for s in built if [t.name for t in built].count(s.name) > 1}
     if doubles:
-        raise ConfigError(f"sources must have different names, however '{doubles.pop()}' stands twice; set name")
+        raise ConfigError(
+            f"sources must have different names, however '{doubles.pop()}' stands twice; set name"
+        )
     return Config(
         name=top.name,
         rules=Rules(
@@ -129,7 +133,9 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
 
 def _named(source: SourceConfig) -> SourceConfig:
     if "://" in source.url and bool(source.table) == bool(source.query):
-        raise ConfigError(f"a database source needs a table or a query, however {source.name or 'one'} has both or none")
+        raise ConfigError(
+            f"a database source needs a table or a query, however {source.name or 'one'} has both or none"
+        )
     if source.name:
         return source
     place = re.sub(r"//[^/@]*@", "//", source.url)  # a password must not end in a manifest

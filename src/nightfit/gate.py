@@ -93,12 +93,24 @@ def _decide(e: Evidence, config: GateConfig) -> Decision:
         if kept.mean < 0:
             return Decision(True, "confirmed", _confirmed(kept, e), figures)
     if pooled.n < config.min_rows:
-        return Decision(True, "accepted", f"accepted: not enough evidence, {pooled.n} held-out rows of the {config.min_rows} needed", figures)
+        return Decision(
+            True,
+            "accepted",
+            f"accepted: not enough evidence, {pooled.n} held-out rows of the {config.min_rows} needed",
+            figures,
+        )
     if _forgets(e, tonight, memory, config) and not e.forgetting_refused:
         return Decision(False, "forgetting", _forgetting(tonight, memory, e), figures)
     if pooled.low > config.margin * champion.mean():
-        return Decision(False, "worse", f"refused: it is worse, {_change(pooled, champion)} on {pooled.n} held-out rows", figures)
-    return Decision(True, "accepted", f"accepted: {_change(pooled, champion)} on {pooled.n} held-out rows", figures)
+        return Decision(
+            False,
+            "worse",
+            f"refused: it is worse, {_change(pooled, champion)} on {pooled.n} held-out rows",
+            figures,
+        )
+    return Decision(
+        True, "accepted", f"accepted: {_change(pooled, champion)} on {pooled.n} held-out rows", figures
+    )
 
 
 def _forgets(e: Evidence, tonight: Interval, memory: Interval, config: GateConfig) -> bool:

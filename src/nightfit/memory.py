@@ -41,7 +41,12 @@ class Memory:
 
     def arrays(self) -> dict[str, Array]:
         """Return the rows as named arrays."""
-        return {"key_hash": self.batch.key_hash, "x_num": self.batch.x_num, "x_cat": self.batch.x_cat, "y": self.batch.y}
+        return {
+            "key_hash": self.batch.key_hash,
+            "x_num": self.batch.x_num,
+            "x_cat": self.batch.x_cat,
+            "y": self.batch.y,
+        }
 
     @classmethod
     def from_arrays(cls, capacity: int, arrays: dict[str, Array]) -> Memory:

@@ -66,7 +66,10 @@ class Standing:
     def of(cls, lineage: Lineage, name: str) -> Standing:
         """Look a lineage up; versions that do not verify are set aside, which needs the pipeline's lock."""
         notes: list[str] = []
-        head, files = lineage.usable_head(lambda _, why: notes.append(f"{why}; it is set aside")) or (None, {})
+        head, files = lineage.usable_head(lambda _, why: notes.append(f"{why}; it is set aside")) or (
+            None,
+            {},
+        )
         refused: list[Manifest] = []
         excluded = head.excluded if head else []
         for manifest in lineage.newest_first():
@@ -141,7 +144,9 @@ class Night:
     def _clean(self, champion: Model) -> CleanNight:
         """Give every row its fate, and stop if too many are rejects."""
         self._say("cleaning")
-        self._schema = adopt(champion.schema, (part.table for part in self._increment.parts), self._config.rules)
+        self._schema = adopt(
+            champion.schema, (part.table for part in self._increment.parts), self._config.rules
+        )
         night = clean(
             self._increment, self._schema, self._config.rules,
             known=self._known(), excluded=self._excluded(), folder=self._folder / "clean",
@@ -187,7 +192,9 @@ class Night:
 
     def _keys_before(self, manifest: Manifest) -> Array:
         """Return the keys that were read before a version: in its ancestry, and by refused ones beside it."""
-        beside = [m.segments[:1] for m in self._standing.lineage.newest_first() if m.version < manifest.version]
+        beside = [
+            m.segments[:1] for m in self._standing.lineage.newest_first() if m.version < manifest.version
+        ]
         shas = {*manifest.segments[1:], *(sha for shas in beside for sha in shas)}
         return np.concatenate([_LEFT_OUT, *(self._segment(sha).keys for sha in shas)])
 
@@ -308,7 +315,7 @@ class Night:
         if decision.accepted or n < MANY_REFUSALS:
             return ""
         return (
-            f"; refused {n} times in a row: look at the rows, then either --accept \"why\" to serve it anyway, "
+            f'; refused {n} times in a row: look at the rows, then either --accept "why" to serve it anyway, '
             f"or --exclude {self._standing.refused[0].version} to leave out the rows of the first refused night"
         )
 

@@ -46,9 +46,13 @@ class SchemaConfig:
 
     def __post_init__(self) -> None:
         if self.on_missing_column not in {"stop", "missing"}:
-            raise ValueError(f"on_missing_column must be 'stop' or 'missing', however it is '{self.on_missing_column}'")
+            raise ValueError(
+                f"on_missing_column must be 'stop' or 'missing', however it is '{self.on_missing_column}'"
+            )
         if not 0 <= self.max_reject_share <= 1:
-            raise ValueError(f"max_reject_share must lie between 0 and 1, however it is {self.max_reject_share}")
+            raise ValueError(
+                f"max_reject_share must lie between 0 and 1, however it is {self.max_reject_share}"
+            )
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,9 @@ class Schema:
         return [
             name
             for column in self.numeric
-            for name in ([f"{column.name}.{f}" for f in TIME_FEATURES] if column.kind == "datetime" else [column.name])
+            for name in (
+                [f"{column.name}.{f}" for f in TIME_FEATURES] if column.kind == "datetime" else [column.name]
+            )
         ]
 
     @property
@@ -164,7 +170,9 @@ class Schema:
         for column in self.columns:
             room = MAX_CATEGORIES - len(column.categories)
             new = sorted(set(values.get(column.name, ())) - set(column.categories))[:room]
-            columns.append(replace(column, categories={**column.categories, **{v: n_ids + i for i, v in enumerate(new)}}))
+            columns.append(
+                replace(column, categories={**column.categories, **{v: n_ids + i for i, v in enumerate(new)}})
+            )
             n_ids += len(new)
         return replace(self, columns=tuple(columns), n_ids=n_ids)
 
@@ -191,7 +199,11 @@ class Schema:
                     "name": c.name,
                     "kind": c.kind,
                     **(
-                        {"missing_id": c.missing_id, "unseen_id": c.unseen_id, "categories": dict(c.categories)}
+                        {
+                            "missing_id": c.missing_id,
+                            "unseen_id": c.unseen_id,
+                            "categories": dict(c.categories),
+                        }
                         if c.kind == "categorical"
                         else {}
                     ),
@@ -205,7 +217,9 @@ class Schema:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
         """Read what `to_json` wrote."""
-        return cls(tuple(Column(**column) for column in data["columns"]), tuple(data["classes"]), data["n_ids"])
+        return cls(
+            tuple(Column(**column) for column in data["columns"]), tuple(data["classes"]), data["n_ids"]
+        )
 
 
 def label_order(label: str) -> tuple[bool, float, str]:
@@ -226,7 +240,11 @@ def _numbers(column: Column, table: Any) -> list[Array]:  # noqa: ANN401
 
 def _time_features(seconds: Array) -> list[Array]:
     """Turn epoch seconds into `TIME_FEATURES`; the week's circle starts on a Monday (1970-01-05)."""
-    circles = [2 * np.pi * seconds / YEAR_S, 2 * np.pi * (seconds / DAY_S - 4) / 7, 2 * np.pi * seconds / DAY_S]
+    circles = [
+        2 * np.pi * seconds / YEAR_S,
+        2 * np.pi * (seconds / DAY_S - 4) / 7,
+        2 * np.pi * seconds / DAY_S,
+    ]
     return [seconds / DAY_S, *(wave(circle) for circle in circles for wave in (np.sin, np.cos))]
 
 

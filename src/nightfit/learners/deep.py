@@ -25,7 +25,9 @@ _SHAPE = ("d_hidden", "n_blocks", "d_embedding")
 class DeepLearner:
     """An `Mlp` behind the normaliser, trained by AdamW (Loshchilov & Hutter, ICLR 2019), then calibrated."""
 
-    def __init__(self, config: MlpConfig, normaliser: Normaliser, *, device: str = "cpu", seed: int = 0) -> None:
+    def __init__(
+        self, config: MlpConfig, normaliser: Normaliser, *, device: str = "cpu", seed: int = 0
+    ) -> None:
         self.config, self.normaliser = config, normaliser
         self._device, self._seed = torch.device(device), seed
         self._calibration = Calibration()
@@ -46,9 +48,12 @@ class DeepLearner:
 
     def observe(self, rows: Rows) -> Array:
         """Predict, then let calibration learn from the outcomes."""
-        raw = np.concatenate([np.zeros((0, len(self._seen))), *(self._raw_proba(block) for block in rows.chunks())])
+        raw = np.concatenate(
+            [np.zeros((0, len(self._seen))), *(self._raw_proba(block) for block in rows.chunks())]
+        )
         proba = self._calibration.apply(raw)
-        self._calibration.observe(raw, rows.y)
+        if self._seen.any():  # before that there is nothing to calibrate
+            self._calibration.observe(raw, rows.y)
         return proba
 
     def predict_proba(self, batch: Batch) -> Array:
@@ -127,7 +132,11 @@ class DeepLearner:
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
         """Return network and calibration, the optimiser's moments, and nothing else."""
         arrays = {f"net.{name}": _numpy(p) for name, p in self._net.named_parameters()}
-        arrays |= {"seen": _numpy(self._seen), "counts": self._calibration.counts, "losses": self._calibration.losses}
+        arrays |= {
+            "seen": _numpy(self._seen),
+            "counts": self._calibration.counts,
+            "losses": self._calibration.losses,
+        }
         moments = {
             f"{moment}.{name}": _numpy(self._optimiser.state[p][moment])
             for name, p in self._net.named_parameters()
@@ -157,7 +166,8 @@ class DeepLearner:
             parameter.data = torch.from_numpy(arrays[f"net.{name}"]).to(self._device)
             if f"step.{name}" in extra:
                 self._optimiser.state[parameter] = {
-                    moment: torch.from_numpy(extra[f"{moment}.{name}"]).to(self._device) for moment in _MOMENTS
+                    moment: torch.from_numpy(extra[f"{moment}.{name}"]).to(self._device)
+                    for moment in _MOMENTS
                 }
 
 

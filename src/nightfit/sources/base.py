@@ -62,8 +62,8 @@ class Chunk:
     counting from 0 and counting bad records too. `bad` are the records of this stretch that could not be read.
     `cursor_at(i)` is the cursor after the first i records of the table, and any bad ones among or directly
     after them; `cursor_at(len(table))` lies after the whole chunk. `generation` goes up when a source starts
-    over (a file that was overwritten). `place` is what messages call where the records come from (the source's
-    name, or the file of a folder); (place, generation, row) is the identity of a row without a key.
+    over (a file that was overwritten). `place` is what messages call where the records come from (a file's path,
+    or the source's name); (place, generation, row) is the identity of a row without a key.
     """
 
     place: str
@@ -86,7 +86,7 @@ class Source(Protocol):
         Records that were committed before the call are all yielded; later ones may be. Reading twice from one
         cursor yields the same records again, as long as nobody changes them. `note` takes sentences
         for a person (a file was overwritten, a half-written line waits). Chunks without records are not
-        yielded, save a last one that only moves the cursor or only holds bad records.
+        yielded, save one that only moves the cursor or only holds bad records.
 
         Raises `DataError` for what cannot be read, `TryAgainError` for what may be back later, `ConfigError`
         for what the config says and the source has not.

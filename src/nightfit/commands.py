@@ -1,0 +1,320 @@
+"""The commands that work: init, train, predict, compare. They take what was typed, and print what came of it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nightfit.config import Config, load, parse
+from nightfit.errors import ConfigError, UsageError
+from nightfit.history import pick
+from nightfit.lock import pipeline_lock
+from nightfit.render import bar, print_json, show, status, table
+
+if TYPE_CHECKING:
+    from nightfit.nightly import NightResult
+    from nightfit.predict import Counts, Version
+    from nightfit.sources.base import Chunk, Cursor
+
+REFUSED = 3
+Typed = tuple[int | None, str | None, str | None]
+"""--night-rows, --night-column and --every, as typed."""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def init(
+    data: str, target: str, table_name: str, name: str, path: Path, *, force: bool, as_json: bool
+) -> None:
+    """Look at the data and write a config."""
+    from nightfit.init import config_text, look
+
+    if path.exists() and not force:
+        raise ConfigError(
+            f"init writes a new config, however {path} is there; name another with --config, or say --force"
+        )
+    guess = look(_chunks(data, table_name), data=data, table=table_name, target=target, name=name)
+    text = config_text(guess, _root(path.parent))
+    parse_text(text, path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    if as_json:
+        print_json({"config": str(path), **asdict(guess)})
+        return
+    rows = [
+        [c, _role(c, guess.target, guess.key, kind), f"{guess.missing[c]:.1%}"]
+        for c, kind in guess.kinds.items()
+    ]
+    show(
+        table(
+            f"{guess.n_rows:,} rows of {data}", ("column", "kind", "missing"), rows, left=("column", "kind")
+        )
+    )
+    show(
+        f"wrote {path}; look it over, then run: nightfit train"
+        + ("" if path == Path("configs/nightfit.toml") else f" --config {path}")
+    )
+
+
+def parse_text(text: str, folder: Path) -> Config:
+    """Read a config that was just made: what we write must be legal."""
+    import tomllib
+
+    return parse(tomllib.loads(text), folder)
+
+
+def _role(column: str, target: str, key: str, kind: str | None) -> str:
+    return {target: "target", key: "key"}.get(column, kind or "no value yet")
+
+
+def _root(folder: Path) -> str:
+    """Return the way from the config's folder to the present one, which is what DATA was typed from."""
+    here, there = Path.cwd(), folder.resolve()
+    return (
+        "/".join([".."] * len(there.relative_to(here).parts)) or "."
+        if there.is_relative_to(here)
+        else str(here)
+    )
+
+
+def _chunks(data: str, table_name: str, note: Callable[[str], None] = lambda _: None) -> Iterator[Chunk]:
+    """Yield all rows of a file, a folder or a database table that was named on the command line."""
+    if "://" in data:
+        from nightfit.sources.sql import read_table
+
+        if not table_name:
+            raise UsageError("a database needs --table, however there is none; name the table")
+        return read_table(data, table=table_name, root=Path.cwd())
+    from nightfit.sources.files import FileSource, read_whole
+
+    path = Path(data)
+    if path.is_dir() or (any(c in data for c in "*?[") and not path.exists()):
+        return FileSource(name=data, path=data, root=Path.cwd()).read(None, note)
+    return read_whole(path, note=note)
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """DATA of the command line, as a source that is read once, from its start."""
+
+    name: str
+    table: str = ""
+
+    def read(self, after: Cursor | None, note: Callable[[str], None]) -> Iterator[Chunk]:  # noqa: ARG002 - once
+        return _chunks(self.name, self.table, note)
+
+
+def train(
+    names: Sequence[str],
+    device: str,
+    cut: Typed,
+    accept: str | None,
+    exclude: int | None,
+    path: Path,
+    *,
+    as_json: bool,
+) -> int:
+    """Run one night, or with night options a long history; return the exit code."""
+    config = load(path)
+    models = [pick(config, name) for name in dict.fromkeys(names)] or list(config.models)
+    if accept is not None and not accept.strip():
+        raise UsageError("--accept needs a reason, however it is empty; say why")
+    with pipeline_lock(config.store / config.name), status() as progress:
+        progress("starting")
+        from nightfit.device import choose
+        from nightfit.night import Request
+        from nightfit.nightly import backfill, run
+        from nightfit.sources.increment import Cut
+
+        chosen = choose(device)
+        request = Request(chosen, _now, accept, exclude, Cut.parse(*cut), progress)
+        rounds = (
+            [run(config, models, request)] if request.cut is None else list(backfill(config, models, request))
+        )
+    _print_nights(rounds, f"{chosen.name} ({chosen.reason})", as_json=as_json)
+    return REFUSED if any(result.status == "refused" for result in rounds[-1]) else 0
+
+
+def _print_nights(rounds: list[list[NightResult]], device: str, *, as_json: bool) -> None:
+    """Print what the nights came to; without a terminal only refusals, on stderr, so that cron sends a mail."""
+    if as_json:
+        listed = [{result.model: asdict(result) for result in results} for results in rounds]
+        print_json({"device": device, "nights": listed, "models": listed[-1]})
+        return
+    for result in rounds[-1]:
+        if result.status == "refused":
+            print(f"nightfit: {result.model}: {result.verdict}", file=sys.stderr)
+    if not sys.stdout.isatty():
+        return
+    columns = ("model", "version", "read", "learned", "held out", "rejected", "log loss", "s", "verdict")
+    rows = [_night_row(result) for results in rounds for result in results]
+    show(table(f"learned on {device}", columns, rows, left=("model", "verdict")))
+    show(*(f"{result.model}: {note}" for results in rounds for result in results for note in result.notes))
+
+
+def _night_row(result: NightResult) -> list[object]:
+    rows = result.rows
+    return [
+        result.model, result.version, rows.read, rows.learned, rows.held_out, rows.rejected,
+        result.prequential.get("log_loss"), f"{result.seconds:.1f}", result.verdict,
+    ]  # fmt: skip
+
+
+def predict(
+    data: str, output: Path | None, table_name: str, name: str | None, version: int | None, device: str | None,
+    path: Path, *, as_json: bool,
+) -> None:  # fmt: skip
+    """Score a file or a table."""
+    from nightfit.predict import predict as score
+
+    if as_json and output is None:
+        raise UsageError(
+            "--json prints one object on stdout, however the predictions would go there too; name a file with -o"
+        )
+    config = load(path)
+    loaded, where = _version(config, pick(config, name), version, device)
+    with status() as progress:
+        counts = score(
+            loaded, _chunks(data, table_name), config.rules.schema, output,
+            progress=lambda n: progress(f"predicting: {n:,} rows"),
+        )  # fmt: skip
+    _print_counts(counts, loaded, where, output, as_json=as_json)
+
+
+def _version(config: Config, name: str, number: int | None, device: str | None) -> tuple[Version, str]:
+    """Load a version: the one that is asked for, or the newest accepted one that verifies."""
+    from nightfit.errors import DataError
+    from nightfit.predict import Version, load_version, usable_schema
+    from nightfit.store import Store
+
+    lineage = Store(config.store).pipeline(config.name).lineage(name)
+    if number is not None:
+        manifest = lineage.manifest(number)
+        files = lineage.load(manifest, [n for n in manifest.files if n.endswith(".safetensors")])
+    else:
+        found = lineage.usable_head(
+            lambda _, why: print(f"nightfit: {why}", file=sys.stderr), quarantine=False
+        )
+        if found is None:
+            raise DataError(
+                f"predicting needs a version, however {config.name}/{name} has none; run `nightfit train` first"
+            )
+        manifest, files = found
+    if device is None:
+        return load_version(manifest, files), "cpu (numpy)"
+    from nightfit.device import choose
+    from nightfit.night import load_model
+
+    chosen = choose(device)
+    model = load_model(manifest, files, config.models[name], device=chosen.name, seed=config.seed)
+    return Version(manifest.version, usable_schema(manifest), model), f"{chosen.name} ({chosen.reason})"
+
+
+def _print_counts(
+    counts: Counts, version: Version, where: str, output: Path | None, *, as_json: bool
+) -> None:
+    if counts.unreadable:
+        print(
+            f"nightfit: {counts.unreadable} of {counts.rows} rows hold values of another kind and got no prediction: "
+            f"{counts.example}",
+            file=sys.stderr,
+        )
+    if as_json:
+        print_json(
+            {
+                "rows": counts.rows, "unreadable": counts.unreadable, "output": str(output),
+                "model_version": version.number, "device": where,
+            }
+        )  # fmt: skip
+    elif output is not None and sys.stdout.isatty():
+        show(f"{counts.rows:,} rows scored by version {version.number} on {where}, in {output}")
+
+
+def compare(
+    data: str | None, target: str | None, cut: Typed, models: str, task: str, columns: dict[str, str], classes: str,
+    device: str, seed: int, report: Path | None, path: Path | None, *, as_json: bool,
+) -> None:  # fmt: skip
+    """Replay past data as nights."""
+    if task != "classification":
+        raise UsageError(
+            f"--task must be classification, however it is '{task}'; nightfit does not learn quantities yet"
+        )
+    if classes not in {"declared", "observed"}:
+        raise UsageError(f"--classes must be declared or observed, however it is '{classes}'")
+    config = _compared(data, target, models, columns, path)
+    from nightfit.compare import Bench
+    from nightfit.compare import compare as replay
+    from nightfit.device import choose
+    from nightfit.sources.increment import Cut
+    from nightfit.sources.make import make_source
+
+    parsed = Cut.parse(*cut)
+    if parsed is None:
+        raise UsageError(
+            "a comparison needs nights, however none are given; say --night-rows N, or --night-column and --every"
+        )
+    sources = [make_source(s, key=config.rules.key, root=config.root) for s in config.sources]
+    chosen = choose(device)
+    bench = Bench(config.models, config.rules, parsed, classes, chosen.name, seed)
+    with bar("comparing") as progress, tempfile.TemporaryDirectory(prefix="nightfit-") as folder:
+        result = replay(bench, [_Typed(data)] if data else sources, Path(folder) / "raw", progress=progress)
+    result = {**result, "device": f"{chosen.name} ({chosen.reason})", "classes": classes, "seed": seed}
+    if report is not None:
+        from nightfit.report import write
+
+        write(result, report, title=data or config.name)
+    _print_comparison(result, report, as_json=as_json)
+
+
+def _compared(
+    data: str | None, target: str | None, models: str, columns: dict[str, str], path: Path | None
+) -> Config:
+    """Return the config to compare by: the one that is typed, or one made of the options."""
+    lists = {name: tuple(part for part in text.split(",") if part) for name, text in columns.items()}
+    if path is not None:
+        config = load(path)
+        rules = replace(config.rules, target=target or config.rules.target)
+    elif data is None or target is None:
+        raise UsageError("compare needs DATA and --target, or --config, however one of them is not given")
+    else:
+        config = parse({"name": "compare", "target": target, "sources": [{"url": "-"}]}, Path.cwd())
+        rules = config.rules
+    schema = replace(
+        rules.schema,
+        categorical=(*rules.schema.categorical, *lists["categorical"]),
+        drop=(*rules.schema.drop, *lists["drop"]),
+        missing=(*rules.schema.missing, *lists["missing"]),
+        on_missing_column="missing",
+    )
+    rules = replace(rules, key=lists["key"] or rules.key, schema=schema)
+    names = [name for name in models.split(",") if name] or list(config.models)
+    return replace(config, rules=rules, models={name: config.models[pick(config, name)] for name in names})
+
+
+def _print_comparison(result: dict[str, Any], report: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+        return
+    rows = [
+        [
+            name,
+            s["log_loss"],
+            s["accuracy"],
+            s["macro_f1"],
+            f"{s['learn_cpu_s']:.1f}",
+            f"{s['predict_cpu_s']:.1f}",
+        ]
+        for name, s in result["models"].items()
+    ]
+    title = f"{result['rows']:,} rows, {result['nights']} nights, each predicted before it was learned, on {result['device']}"
+    columns = ("model", "log loss", "accuracy", "macro F1", "learning CPU s", "predicting CPU s")
+    show(table(title, columns, rows, left=("model",)))
+    if report is not None:
+        show(f"report: {report}")

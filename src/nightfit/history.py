@@ -1,0 +1,206 @@
+"""The commands that only look: log, show, verify, doctor. None of them needs torch, scikit-learn or pandas."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nightfit.config import load
+from nightfit.errors import ConfigError, DataError
+from nightfit.render import print_json, table
+from nightfit.render import show as display
+from nightfit.store import Lineage, Store
+from nightfit.store import verify as verify_lineage
+
+if TYPE_CHECKING:
+    from nightfit.checkpoint import Manifest
+    from nightfit.config import Config
+    from nightfit.store import Entry
+
+
+def pick(config: Config, name: str | None) -> str:
+    """Return the model that is asked for, or the config's first.
+
+    Raises `ConfigError` for one that the config does not have.
+    """
+    if name is not None and name not in config.models:
+        raise ConfigError(f"--model must be one of {', '.join(config.models)}, however it is '{name}'")
+    return name or next(iter(config.models))
+
+
+def lineages(config: Config, name: str | None) -> dict[str, Lineage]:
+    """Return the lineages that a command covers: all of them unless one is named."""
+    pipeline = Store(config.store).pipeline(config.name)
+    names = [pick(config, name)] if name else list(config.models)
+    return {model: pipeline.lineage(model) for model in names}
+
+
+def log(name: str | None, path: Path, *, as_json: bool) -> None:
+    """List the versions of every model."""
+    entries = {model: lineage.entries() for model, lineage in lineages(load(path), name).items()}
+    if as_json:
+        print_json(
+            {"models": {model: [_log_json(entry) for entry in listed] for model, listed in entries.items()}}
+        )
+        return
+    for model, listed in entries.items():
+        columns = (
+            "version",
+            "status",
+            "read",
+            "learned",
+            "held out",
+            "rejected",
+            "dupl.",
+            "log loss",
+            "acc.",
+            "s",
+            "verdict",
+        )
+        rows = [_log_row(entry) for entry in listed]
+        display(
+            table(model, columns, rows, left=("status", "verdict")) if rows else f"{model}: no version yet"
+        )
+
+
+def _log_json(entry: Entry) -> dict[str, Any]:
+    m = entry.manifest
+    return {
+        "version": entry.version,
+        "parent": m.parent if m else None,
+        "status": entry.status,
+        "rows": asdict(m.rows) if m else None,
+        "prequential": m.prequential if m else {},
+        "verdict": m.verdict if m else "does not verify, was set aside",
+        "created_at": m.created_at if m else None,
+        "seconds": m.night.get("seconds") if m else None,
+    }
+
+
+def _log_row(entry: Entry) -> list[object]:
+    m = entry.manifest
+    if m is None:
+        return [entry.version, entry.status, *[None] * 8, "does not verify, was set aside"]
+    rows, scores = m.rows, m.prequential
+    return [
+        entry.version, entry.status, rows.read, rows.learned, rows.held_out, rows.rejected, rows.duplicate,
+        scores.get("log_loss"), scores.get("accuracy"), f"{_seconds(m):.1f}", m.verdict,
+    ]  # fmt: skip
+
+
+def _seconds(manifest: Manifest) -> float:
+    seconds = manifest.night.get("seconds", 0.0)
+    return float(seconds) if isinstance(seconds, (int, float)) else 0.0
+
+
+def show(version: int, name: str | None, path: Path, *, as_json: bool) -> None:
+    """Show one version of one model."""
+    config = load(path)
+    model = pick(config, name)
+    manifest = Store(config.store).pipeline(config.name).lineage(model).manifest(version)
+    if as_json:
+        print_json(_show_json(manifest))
+        return
+    display(f"{config.name}/{model} version {manifest.version}: {manifest.verdict}", "")
+    display(table("", ("what", "value"), _show_rows(manifest), left=("what", "value")))
+
+
+def _show_json(manifest: Manifest) -> dict[str, Any]:
+    whole = asdict(manifest)
+    schema = manifest.state["schema"]
+    assert isinstance(schema, dict)
+    whole["state"] = {**manifest.state, "schema": {**schema, "columns": _columns(manifest)}}
+    return whole
+
+
+def _columns(manifest: Manifest) -> list[dict[str, Any]]:
+    """Name the columns with their kinds, and how many categories each has, instead of all of them."""
+    schema: Any = manifest.state["schema"]
+    return [
+        {"name": c["name"], "kind": c["kind"]}
+        | ({"n_categories": len(c["categories"])} if "categories" in c else {})
+        for c in schema["columns"]
+    ]
+
+
+def _show_rows(m: Manifest) -> list[list[object]]:
+    night: Any = m.night
+    state: Any = m.state
+    kinds = ", ".join(f"{c['name']} ({c['kind']})" for c in _columns(m))
+    cursors = "; ".join(f"{name}: {cursor}" for name, cursor in m.cursors.items())
+    rows = ", ".join(
+        f"{n:,} {what.replace('_', ' ')}" for what, n in asdict(m.rows).items() if n or what == "read"
+    )
+    return [
+        [
+            "committed",
+            f"{m.created_at}, in {_seconds(m):.1f} s, on {night['device']['name']} ({night['device']['reason']})",
+        ],
+        ["parent", "none, the first" if m.parent is None else m.parent],
+        ["rows", rows],
+        *([["rejected", night["why_rejected"]]] if night.get("why_rejected") else []),
+        ["before learning", _scores(m.prequential) or "not scored"],
+        ["learning", learning_sentence(night["learning"], m.parent)],
+        *(
+            [
+                [f"gate, {name}", _interval(f)]
+                for name, f in night["gate"].items()
+                if isinstance(f, dict) and f["n"]
+            ]
+        ),
+        *([["notes", "; ".join(night["notes"])]] if night.get("notes") else []),
+        ["classes", ", ".join(state["schema"]["classes"])],
+        ["columns", kinds],
+        ["cursors", cursors],
+        ["files", ", ".join(f"{name} ({file.size:,} bytes)" for name, file in m.files.items())],
+    ]
+
+
+def _scores(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in scores.items())
+
+
+def _interval(figures: dict[str, Any]) -> str:
+    low, high = ("-" if figures[end] is None else f"{figures[end]:+.4f}" for end in ("low", "high"))
+    return f"candidate minus champion {figures['mean']:+.4f} (95 %: above {low}, below {high}) on {figures['n']:,} rows"
+
+
+def learning_sentence(learning: dict[str, Any], parent: int | None) -> str:
+    """Say where the loss on tonight's rows began and ended: a warm start begins at its parent's, not at chance."""
+    if not learning.get("rows"):
+        return "no rows to learn: cursors moved, weights stayed"
+    chance = f"knowing only the class shares it would be {learning['loss_of_class_shares']:.4f}"
+    if learning["loss_before"] is None:
+        return f"cold start; loss {learning['loss_after']:.4f} after ({chance})"
+    return (
+        f"warm start from version {parent}: loss {learning['loss_before']:.4f} before, {learning['loss_after']:.4f} "
+        f"after ({chance})"
+    )
+
+
+def verify(name: str | None, path: Path, *, as_json: bool) -> int:
+    """Check every hash; return the exit code."""
+    found = {model: verify_lineage(lineage) for model, lineage in lineages(load(path), name).items()}
+    n_errors = sum(finding.level == "error" for findings in found.values() for finding in findings)
+    if as_json:
+        listed = {model: [asdict(finding) for finding in findings] for model, findings in found.items()}
+        print_json({"ok": not n_errors, "models": listed})
+    else:
+        lines = [f"{model}: {f.level}: {f.message}" for model, findings in found.items() for f in findings]
+        display(*lines, "every file of every version verifies" if not n_errors else f"{n_errors} errors")
+    return DataError.exit_code if n_errors else 0
+
+
+def doctor(path: Path, *, as_json: bool) -> int:
+    """Examine the machine, the config and the store; return the exit code."""
+    from nightfit.doctor import examine
+
+    checks = examine(path)
+    ok = all(check.ok for check in checks)
+    if as_json:
+        print_json({"ok": ok, "checks": [asdict(check) for check in checks]})
+    else:
+        rows = [["ok" if check.ok else "PROBLEM", check.what, check.found] for check in checks]
+        display(table("", ("", "what", "found"), rows, left=("", "what", "found")))
+    return 0 if ok else ConfigError.exit_code
