@@ -133,9 +133,7 @@ def test_every_truncation_of_a_manifest_is_seen() -> None:
             decode(cut)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"null", b"[]", b"7", b"{}", b"\xff", b"NaN", b"[" * 100_000, b"1" * 9_999]
-)
+@pytest.mark.parametrize("data", [b"", b"null", b"[]", b"7", b"{}", b"\xff", b"NaN", b"[" * 100_000, b"1" * 9_999])
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     """Anything but a manifest is one sentence, whatever it is."""
     with pytest.raises(CheckpointError, match=r"^version 42 must .*however") as caught:
@@ -176,9 +174,7 @@ def test_a_field_of_a_later_release_is_read_over() -> None:
 
 
 @given(
-    st.dictionaries(
-        st.text().filter("__metadata__".__ne__), st.tuples(DTYPES, st.lists(st.integers(0, 3), max_size=3))
-    )
+    st.dictionaries(st.text().filter("__metadata__".__ne__), st.tuples(DTYPES, st.lists(st.integers(0, 3), max_size=3)))
 )
 def test_arrays_round_trip(shapes: dict[str, tuple[str, list[int]]]) -> None:
     """Arrays of every kind and shape, empty and 0-d ones included, come back bit by bit, in sorted order."""
@@ -216,9 +212,7 @@ def test_unpacked_arrays_may_be_written() -> None:
     unpack(pack({"a": np.zeros(2)}))["a"][0] = 1.0
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\x80\x04\x95.", b"\xff" * 64, pack({"a": np.zeros(3)})[:-1], pack({}) + b"x"]
-)
+@pytest.mark.parametrize("data", [b"", b"\x80\x04\x95.", b"\xff" * 64, pack({"a": np.zeros(3)})[:-1], pack({}) + b"x"])
 def test_what_is_no_safetensors_is_refused(data: bytes) -> None:
     """Pickles, torn files and noise are errors of the checkpoint, never executed."""
     with pytest.raises(CheckpointError, match="must be safetensors, however"):
@@ -284,10 +278,6 @@ def test_the_disk_speaks_our_errors(tmp_path: Path, number: int, kind: type[Nigh
 def test_nothing_heavy_is_imported() -> None:
     """`--help` and `log` pay neither for arrays nor, until a manifest is read, for msgspec."""
     heavy = "torch sklearn pandas pyarrow sqlalchemy numpy safetensors msgspec"
-    script = (
-        "import sys, nightfit.store, nightfit.lock; sys.exit(str(set(sys.argv) & set(sys.modules) or ''))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *heavy.split()], capture_output=True, text=True, check=False
-    )
+    script = "import sys, nightfit.store, nightfit.lock; sys.exit(str(set(sys.argv) & set(sys.modules) or ''))"
+    done = subprocess.run([sys.executable, "-c", script, *heavy.split()], capture_output=True, text=True, check=False)
     assert not done.stderr.strip()

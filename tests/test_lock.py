@@ -109,8 +109,7 @@ def test_the_lock_is_private(tmp_path: Path, umask: int) -> None:
     finally:
         os.umask(before)
     modes = [
-        stat.S_IMODE((tmp_path / path).stat().st_mode)
-        for path in ("store", "store/bookings", "store/bookings/.lock")
+        stat.S_IMODE((tmp_path / path).stat().st_mode) for path in ("store", "store/bookings", "store/bookings/.lock")
     ]
     assert modes == [0o700, 0o700, 0o600]
 

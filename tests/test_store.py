@@ -239,9 +239,7 @@ def test_a_broken_head_is_quarantined_and_the_one_before_is_used(lineage: Lineag
     )
     assert [version for version, _ in told] == [4, 3, 2]
     assert [e.status for e in lineage.entries()] == ["accepted", *["quarantined"] * 3]
-    assert sorted(p.name for p in lineage.folder.iterdir())[1:] == [
-        f"00000{n}.quarantined" for n in (2, 3, 4)
-    ]
+    assert sorted(p.name for p in lineage.folder.iterdir())[1:] == [f"00000{n}.quarantined" for n in (2, 3, 4)]
     assert commit(lineage).version == 5
     assert lineage.usable_head(never)
 

@@ -17,6 +17,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 BLOCK_ROWS = 65_536
 """Rows of a block of `Rows`; also the window within which epochs are shuffled."""
 
+_MATRIX = 2
+
 UNKNOWN_CLASS = -1
 """The `y` of a row whose class the schema has not learned yet."""
 
@@ -37,9 +39,8 @@ class Batch:
 
     def __post_init__(self) -> None:
         n = len(self.key_hash)
-        if not (
-            self.x_num.ndim == self.x_cat.ndim == 2 and n == len(self.x_num) == len(self.x_cat) == len(self.y)
-        ):
+        lengths = {n, len(self.x_num), len(self.x_cat), len(self.y)}
+        if not (self.x_num.ndim == self.x_cat.ndim == _MATRIX and lengths == {n}):
             raise ValueError(
                 "a batch must hold as many keys as rows of x_num, x_cat and y, however their shapes are "
                 f"{self.key_hash.shape}, {self.x_num.shape}, {self.x_cat.shape}, {self.y.shape}",
@@ -62,9 +63,7 @@ def concat(batches: Iterable[Batch]) -> Batch:
     blocks = list(batches)
     if len(blocks) == 1:
         return blocks[0]
-    return Batch(
-        *(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Batch))
-    )
+    return Batch(*(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Batch)))
 
 
 class Rows:

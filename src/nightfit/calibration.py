@@ -41,11 +41,7 @@ class Calibration:
     def prior(self) -> Array:
         """The share of each class among the rows learned so far, float64 [K]; equal shares before the first."""
         total = self.counts.sum()
-        return (
-            np.asarray(self.counts / total)
-            if total
-            else np.full(len(self.counts), 1 / max(len(self.counts), 1))
-        )
+        return np.asarray(self.counts / total) if total else np.full(len(self.counts), 1 / max(len(self.counts), 1))
 
     def apply(self, proba: Array) -> Array:
         """Temper probabilities [n, K] and mix them with the prior."""

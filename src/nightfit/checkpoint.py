@@ -184,7 +184,7 @@ def decode(data: bytes, *, name: str = "a manifest") -> Manifest:
 
 
 def _typed(raw: dict[str, Json], name: str) -> Manifest:
-    import msgspec  # noqa: PLC0415 - 50 ms that only those who read versions pay
+    import msgspec
 
     try:
         manifest = msgspec.convert(raw, Manifest)
@@ -211,7 +211,7 @@ def _digest(raw: dict[str, Any]) -> str:
 
 
 def _pretty(raw: dict[str, Any]) -> bytes:
-    import msgspec  # noqa: PLC0415 - see above
+    import msgspec
 
     try:
         return msgspec.json.format(_compact(raw, sort_keys=False), indent=2) + b"\n"
@@ -226,8 +226,8 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     >>> unpack(pack({"weight": np.ones((2, 3))}))["weight"].shape
     (2, 3)
     """
-    import numpy as np  # noqa: PLC0415 - `log` never pays for numpy
-    from safetensors.numpy import save  # noqa: PLC0415
+    import numpy as np
+    from safetensors.numpy import save
 
     if "__metadata__" in arrays:
         raise ValueError("an array may have any name but '__metadata__', which safetensors keeps for itself")
@@ -236,8 +236,8 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 def unpack(data: bytes, *, name: str = "a tensor file") -> dict[str, np.ndarray]:
     """Read what `pack` wrote, as arrays of one's own; raises `CheckpointError` for anything else."""
-    from safetensors import SafetensorError  # noqa: PLC0415 - see above
-    from safetensors.numpy import load  # noqa: PLC0415
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
     try:
         return dict(sorted(load(data).items()))
@@ -257,9 +257,7 @@ def disk_errors(where: Path) -> Iterator[None]:
 def _explained(error: OSError, where: Path) -> NightfitError:
     fact = f"nightfit must be able to use {str(where)!r}, however: {error.strerror or error}"
     if error.errno in _FORBIDDEN:
-        return ConfigError(
-            f"{fact} ({error.filename}); mend its owner, permissions or links, or change `store`"
-        )
+        return ConfigError(f"{fact} ({error.filename}); mend its owner, permissions or links, or change `store`")
     todo = "free or grant space there" if error.errno in _FULL else "check the disk (dmesg)"
     return TryAgainError(f"{fact}; {todo} and run again: a night that did not commit is simply done again")
 

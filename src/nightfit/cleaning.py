@@ -128,9 +128,7 @@ class CleanNight:
         """Return the most frequent reasons, with an example each."""
         counts = Counter((r.column, r.reason) for r in self.rejects).most_common(n)
         examples = {(r.column, r.reason): r for r in reversed(self.rejects)}
-        return "; ".join(
-            f"{describe(examples[kind])} ({count} row{'s' * (count > 1)})" for kind, count in counts
-        )
+        return "; ".join(f"{describe(examples[kind])} ({count} row{'s' * (count > 1)})" for kind, count in counts)
 
     def _select(self, fates: tuple[Fate, ...]) -> Iterator[tuple[_CleanPart, Array]]:
         for part in self.parts:
@@ -160,9 +158,7 @@ def adopt(schema: Schema, tables: Iterable[Any], rules: Rules) -> Schema:
     for table in tables:
         for name in table.column_names:
             if name not in skip:
-                samples.setdefault(name, []).append(
-                    as_text(table[name].combine_chunks(), rules.schema.missing)
-                )
+                samples.setdefault(name, []).append(as_text(table[name].combine_chunks(), rules.schema.missing))
         n_seen += table.num_rows
         if n_seen >= _INFER_ROWS:
             break
@@ -181,13 +177,11 @@ def parse_features(table: Any, schema: Schema, missing: tuple[str, ...]) -> tupl
     bad: dict[str, Array] = {}
     for column in schema.columns:
         if column.name in table.column_names:
-            columns[column.name], bad[column.name] = parse(
-                table[column.name].combine_chunks(), column.kind, missing
-            )
+            columns[column.name], bad[column.name] = parse(table[column.name].combine_chunks(), column.kind, missing)
     return (pa.table(columns) if columns else _no_columns(table.num_rows)), bad
 
 
-def clean(  # noqa: D417 - the arguments are the words of the design
+def clean(
     increment: Increment, schema: Schema, rules: Rules, *, known: Known, excluded: Array, folder: Path
 ) -> CleanNight:
     """Give every row of the increment its fate.
@@ -202,17 +196,14 @@ def clean(  # noqa: D417 - the arguments are the words of the design
         night.n_bad += len(part.bad)
         night.rejects += [Reject(part.place, bad.row, "", "", bad.reason, bad.text[:200]) for bad in part.bad]
         if len(part.rows):
-            night.parts.append(
-                _parse(part, part.table, schema, rules, folder / f"{i:06d}.arrow", night.rejects)
-            )
+            night.parts.append(_parse(part, schema, rules, folder / f"{i:06d}.arrow", night.rejects))
     _settle(night, rules, known, excluded)
     return night
 
 
-def _parse(
-    part: Part, table: Any, schema: Schema, rules: Rules, path: Path, rejects: list[Reject]
-) -> _CleanPart:  # noqa: ANN401
+def _parse(part: Part, schema: Schema, rules: Rules, path: Path, rejects: list[Reject]) -> _CleanPart:
     """Parse one chunk: stage its features, hash its keys and values, reject what is of another kind."""
+    table = part.table
     _check_columns(part, table, schema, rules)
     labels = as_text(table[rules.target].combine_chunks(), rules.schema.missing)
     keys = _keys(table, rules)
@@ -265,9 +256,7 @@ def _check_columns(part: Part, table: Any, schema: Schema, rules: Rules) -> None
         for name in set(wanted) - set(names):
             near = get_close_matches(name, names, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names)}"
-            raise DataError(
-                f"{role} '{name}' must be a column of every source, however {part.place} has none; {hint}"
-            )
+            raise DataError(f"{role} '{name}' must be a column of every source, however {part.place} has none; {hint}")
     missing = [column.name for column in schema.columns if column.name not in names]
     if missing and rules.schema.on_missing_column == "stop":
         raise DataError(

@@ -8,18 +8,12 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from nightfit.errors import NightfitError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from nightfit.config import Config
-    from nightfit.device import Device
+from nightfit.errors import NightfitError
 
 REFUSED, INTERRUPTED, TERMINATED = 3, 130, 143
 
@@ -76,9 +70,7 @@ def init(
     data: Annotated[str, typer.Argument(help="A CSV file, a folder of them, or a database URL.")],
     target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict.")],
     table: Annotated[str, typer.Option(metavar="NAME", help="The table, if DATA is a database URL.")] = "",
-    name: Annotated[
-        str, typer.Option(metavar="NAME", help="The pipeline's name; made from DATA if not given.")
-    ] = "",
+    name: Annotated[str, typer.Option(metavar="NAME", help="The pipeline's name; made from DATA if not given.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite a config that is there.")] = False,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
@@ -129,9 +121,7 @@ def predict(
     ] = None,
     table: Annotated[str, typer.Option(metavar="NAME", help="The table, if INPUT is a database URL.")] = "",
     model: ModelName = None,
-    version: Annotated[
-        int | None, typer.Option(metavar="N", help="A version; the head if not given.")
-    ] = None,
+    version: Annotated[int | None, typer.Option(metavar="N", help="A version; the head if not given.")] = None,
     device: Annotated[
         str | None, typer.Option(metavar="D", help="Score with torch there; numpy on the CPU if not given.")
     ] = None,
@@ -152,9 +142,7 @@ def compare(
     night_column: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Cut nights by this column of times.")
     ] = None,
-    every: Annotated[
-        str | None, typer.Option(metavar="1d", help="The length of a night, with --night-column.")
-    ] = None,
+    every: Annotated[str | None, typer.Option(metavar="1d", help="The length of a night, with --night-column.")] = None,
     models: Annotated[str, typer.Option(metavar="A,B", help="Which models.")] = "",
     task: Annotated[
         str, typer.Option(metavar="T", help="classification, which is also what is inferred.")

@@ -30,9 +30,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def init(
-    data: str, target: str, table_name: str, name: str, path: Path, *, force: bool, as_json: bool
-) -> None:
+def init(data: str, target: str, table_name: str, name: str, path: Path, *, force: bool, as_json: bool) -> None:
     """Look at the data and write a config."""
     from nightfit.init import config_text, look
 
@@ -48,15 +46,8 @@ def init(
     if as_json:
         print_json({"config": str(path), **asdict(guess)})
         return
-    rows = [
-        [c, _role(c, guess.target, guess.key, kind), f"{guess.missing[c]:.1%}"]
-        for c, kind in guess.kinds.items()
-    ]
-    show(
-        table(
-            f"{guess.n_rows:,} rows of {data}", ("column", "kind", "missing"), rows, left=("column", "kind")
-        )
-    )
+    rows = [[c, _role(c, guess.target, guess.key, kind), f"{guess.missing[c]:.1%}"] for c, kind in guess.kinds.items()]
+    show(table(f"{guess.n_rows:,} rows of {data}", ("column", "kind", "missing"), rows, left=("column", "kind")))
     show(
         f"wrote {path}; look it over, then run: nightfit train"
         + ("" if path == Path("configs/nightfit.toml") else f" --config {path}")
@@ -77,11 +68,7 @@ def _role(column: str, target: str, key: str, kind: str | None) -> str:
 def _root(folder: Path) -> str:
     """Return the way from the config's folder to the present one, which is what DATA was typed from."""
     here, there = Path.cwd(), folder.resolve()
-    return (
-        "/".join([".."] * len(there.relative_to(here).parts)) or "."
-        if there.is_relative_to(here)
-        else str(here)
-    )
+    return "/".join([".."] * len(there.relative_to(here).parts)) or "." if there.is_relative_to(here) else str(here)
 
 
 def _chunks(data: str, table_name: str, note: Callable[[str], None] = lambda _: None) -> Iterator[Chunk]:
@@ -135,9 +122,7 @@ def train(
 
         chosen = choose(device)
         request = Request(chosen, _now, accept, exclude, Cut.parse(*cut), progress)
-        rounds = (
-            [run(config, models, request)] if request.cut is None else list(backfill(config, models, request))
-        )
+        rounds = [run(config, models, request)] if request.cut is None else list(backfill(config, models, request))
     _print_nights(rounds, f"{chosen.name} ({chosen.reason})", as_json=as_json)
     return REFUSED if any(result.status == "refused" for result in rounds[-1]) else 0
 
@@ -199,9 +184,7 @@ def _version(config: Config, name: str, number: int | None, device: str | None) 
         manifest = lineage.manifest(number)
         files = lineage.load(manifest, [n for n in manifest.files if n.endswith(".safetensors")])
     else:
-        found = lineage.usable_head(
-            lambda _, why: print(f"nightfit: {why}", file=sys.stderr), quarantine=False
-        )
+        found = lineage.usable_head(lambda _, why: print(f"nightfit: {why}", file=sys.stderr), quarantine=False)
         if found is None:
             raise DataError(
                 f"predicting needs a version, however {config.name}/{name} has none; run `nightfit train` first"
@@ -217,9 +200,7 @@ def _version(config: Config, name: str, number: int | None, device: str | None) 
     return Version(manifest.version, usable_schema(manifest), model), f"{chosen.name} ({chosen.reason})"
 
 
-def _print_counts(
-    counts: Counts, version: Version, where: str, output: Path | None, *, as_json: bool
-) -> None:
+def _print_counts(counts: Counts, version: Version, where: str, output: Path | None, *, as_json: bool) -> None:
     if counts.unreadable:
         print(
             f"nightfit: {counts.unreadable} of {counts.rows} rows hold values of another kind and got no prediction: "
@@ -273,9 +254,7 @@ def compare(
     _print_comparison(result, report, as_json=as_json)
 
 
-def _compared(
-    data: str | None, target: str | None, models: str, columns: dict[str, str], path: Path | None
-) -> Config:
+def _compared(data: str | None, target: str | None, models: str, columns: dict[str, str], path: Path | None) -> Config:
     """Return the config to compare by: the one that is typed, or one made of the options."""
     lists = {name: tuple(part for part in text.split(",") if part) for name, text in columns.items()}
     if path is not None:
@@ -313,7 +292,9 @@ def _print_comparison(result: dict[str, Any], report: Path | None, *, as_json: b
         ]
         for name, s in result["models"].items()
     ]
-    title = f"{result['rows']:,} rows, {result['nights']} nights, each predicted before it was learned, on {result['device']}"
+    title = (
+        f"{result['rows']:,} rows, {result['nights']} nights, predicted before they were learned, {result['device']}"
+    )
     columns = ("model", "log loss", "accuracy", "macro F1", "learning CPU s", "predicting CPU s")
     show(table(title, columns, rows, left=("model",)))
     if report is not None:

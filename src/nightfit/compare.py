@@ -60,9 +60,7 @@ class _Entrant:
         losses, predicted = row_losses(proba, rows.y), proba.argmax(1)
         self.losses.append(losses)
         self.predicted.append(predicted)
-        self.per_night.append(
-            {"log_loss": float(losses.mean()), "accuracy": float((predicted == rows.y).mean())}
-        )
+        self.per_night.append({"log_loss": float(losses.mean()), "accuracy": float((predicted == rows.y).mean())})
 
     def scores(self, y: Array) -> dict[str, float]:
         """Return the scores over all predicted rows."""
@@ -193,9 +191,7 @@ def _prepare(tables: Sequence[Any], schema: Schema, rules: Rules, n_before: int)
     return schema, Rows([concat(batches)])
 
 
-def _one_night(
-    entrant: _Entrant, schema: Schema, rows: Rows, shared_s: float, *, seed: int, scored: bool
-) -> None:
+def _one_night(entrant: _Entrant, schema: Schema, rows: Rows, shared_s: float, *, seed: int, scored: bool) -> None:
     """Test, then train. The seconds of cleaning and encoding, which models share here, count for each."""
     entrant.model.grow(schema)
     if scored:

@@ -64,7 +64,7 @@ class _Top:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ValueError(
-                f"name must be 1 to 64 of a-z, 0-9, _ and -, however it is '{self.name}'; it names a folder of the store"
+                f"name must be 1 to 64 of a-z, 0-9, _ and -, however it is '{self.name}'; it names a folder"
             )
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout must lie between 0 and 1, however it is {self.holdout}")
@@ -102,15 +102,11 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
     root = (folder / top.root).resolve()
     sources = document.get("sources", [])
     if not isinstance(sources, list) or not sources:
-        raise ConfigError(
-            "at least one [[sources]] table is needed, however there is none; add one with a url"
-        )
+        raise ConfigError("at least one [[sources]] table is needed, however there is none; add one with a url")
     built = tuple(_named(build(SourceConfig, table, f"sources[{i}].")) for i, table in enumerate(sources))
     doubles = {s.name for s in built if [t.name for t in built].count(s.name) > 1}
     if doubles:
-        raise ConfigError(
-            f"sources must have different names, however '{doubles.pop()}' stands twice; set name"
-        )
+        raise ConfigError(f"sources must have different names, however '{doubles.pop()}' stands twice; set name")
     return Config(
         name=top.name,
         rules=Rules(

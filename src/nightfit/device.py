@@ -22,18 +22,14 @@ def choose(wanted: str = "auto") -> Device:
     Raises `ConfigError` for a name that is none of these, and for a device that this machine does not have.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", wanted):
-        raise ConfigError(
-            f"a device must be auto, cpu, cuda, cuda:N or mps, however '{wanted}' was asked for"
-        )
+        raise ConfigError(f"a device must be auto, cpu, cuda, cuda:N or mps, however '{wanted}' was asked for")
     if wanted == "cpu":
         return Device("cpu", "as asked")
     n_cuda, has_mps = available()
     if wanted == "auto":
         return _best(n_cuda, has_mps=has_mps)
     if wanted == "mps" and not has_mps:
-        raise ConfigError(
-            "--device mps needs Apple's Metal, however torch finds none; use --device cpu or auto"
-        )
+        raise ConfigError("--device mps needs Apple's Metal, however torch finds none; use --device cpu or auto")
     if wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= n_cuda:
         raise ConfigError(
             f"--device {wanted} needs that CUDA device, however torch finds {n_cuda} of them; "

@@ -52,9 +52,7 @@ def examine(config_path: Path) -> list[Check]:
 
 
 def _python() -> Check:
-    return Check(
-        "python", sys.version_info >= (3, 11), f"{platform.python_version()}, nightfit {__version__}"
-    )
+    return Check("python", sys.version_info >= (3, 11), f"{platform.python_version()}, nightfit {__version__}")
 
 
 def _package(name: str) -> Check:
@@ -98,13 +96,9 @@ def _sources(config: Config) -> list[Check]:
         if not is_local:
             checks.append(Check(f"source {source.name}", True, "a server; it is asked when a night reads it"))
         elif path.exists() or any(c in source.url for c in "*?[") or source.optional:
-            checks.append(
-                Check(f"source {source.name}", True, f"{path}{'' if path.exists() else ', not there now'}")
-            )
+            checks.append(Check(f"source {source.name}", True, f"{path}{'' if path.exists() else ', not there now'}"))
         else:
-            checks.append(
-                Check(f"source {source.name}", False, f"{path} is not there; put it there, or mend the url")
-            )
+            checks.append(Check(f"source {source.name}", False, f"{path} is not there; put it there, or mend the url"))
     return checks
 
 
@@ -119,7 +113,5 @@ def _store(config: Config) -> list[Check]:
         accepted = [entry.version for entry in entries if entry.status == "accepted"]
         n_bad = sum(entry.status == "quarantined" for entry in entries)
         head = f"serves version {accepted[-1]}" if accepted else "has learned nothing yet"
-        checks.append(
-            Check(f"model {name}", not n_bad, f"{head}{f', {n_bad} set aside: see verify' if n_bad else ''}")
-        )
+        checks.append(Check(f"model {name}", not n_bad, f"{head}{f', {n_bad} set aside: see verify' if n_bad else ''}"))
     return checks

@@ -35,6 +35,7 @@ class GateConfig:
 
 
 _NONE = np.zeros(0)
+_REFUSING = {"broken", "forgetting", "worse"}
 
 
 @dataclass(frozen=True)
@@ -68,49 +69,45 @@ class Decision:
 
 def decide(evidence: Evidence, config: GateConfig, *, override: str | None = None) -> Decision:
     """Decide whether the candidate becomes the head. `override`: a person's reason to accept it anyway."""
-    decision = _decide(evidence, config)
-    if override and not decision.accepted and decision.reason != "broken":
-        verdict = f"accepted by hand ({override}), against the gate: {decision.verdict}"
-        return Decision(True, "override", verdict, decision.figures | {"override": override})
-    return decision
+    figures = _figures(evidence)
+    reason, why = _judge(evidence, figures, config)
+    if reason not in _REFUSING:
+        return Decision(True, reason, f"accepted: {why}", _json(figures))
+    if override and reason != "broken":
+        verdict = f"accepted by hand ({override}), against the gate: {why}"
+        return Decision(True, "override", verdict, {**_json(figures), "override": override})
+    return Decision(False, reason, f"refused{' for now' * (reason == 'forgetting')}: {why}", _json(figures))
 
 
-def _decide(e: Evidence, config: GateConfig) -> Decision:
-    tonight, memory = (
-        paired_interval(e.tonight_candidate - e.tonight_champion),
-        paired_interval(e.memory_candidate - e.memory_champion),
-    )
+def _figures(e: Evidence) -> dict[str, Interval]:
+    """Return the intervals of candidate minus champion on each set of rows."""
+    tonight, memory = e.tonight_candidate - e.tonight_champion, e.memory_candidate - e.memory_champion
+    sets = {
+        "tonight": tonight,
+        "memory": memory,
+        "pooled": np.concatenate([tonight, memory]),
+        "kept": e.kept_candidate - e.kept_champion,
+    }
+    return {name: paired_interval(difference) for name, difference in sets.items()}
+
+
+def _judge(e: Evidence, figures: dict[str, Interval], config: GateConfig) -> tuple[Reason, str]:  # noqa: PLR0911 - rules
+    """Go through the rules in their order; the first that applies decides."""
+    kept, pooled = figures["kept"], figures["pooled"]
     champion = np.concatenate([e.tonight_champion, e.memory_champion])
-    pooled = paired_interval(np.concatenate([e.tonight_candidate, e.memory_candidate]) - champion)
-    figures: dict[str, Json] = {"tonight": _json(tonight), "memory": _json(memory), "pooled": _json(pooled)}
     if not e.finite:
-        return Decision(False, "broken", "refused: its weights are not finite, learning has diverged", {})
+        return "broken", "its weights are not finite, learning has diverged"
     if not e.has_champion:
-        return Decision(True, "first", "accepted: it is the first", {})
-    if len(e.kept_champion) >= config.min_rows:
-        kept = paired_interval(e.kept_candidate - e.kept_champion)
-        figures["kept"] = _json(kept)
-        if kept.mean < 0:
-            return Decision(True, "confirmed", _confirmed(kept, e), figures)
+        return "first", "it is the first"
+    if kept.n >= config.min_rows and kept.mean < 0:
+        return "confirmed", _confirmed(kept, e)
     if pooled.n < config.min_rows:
-        return Decision(
-            True,
-            "accepted",
-            f"accepted: not enough evidence, {pooled.n} held-out rows of the {config.min_rows} needed",
-            figures,
-        )
-    if _forgets(e, tonight, memory, config) and not e.forgetting_refused:
-        return Decision(False, "forgetting", _forgetting(tonight, memory, e), figures)
+        return "accepted", f"not enough evidence, {pooled.n} held-out rows of the {config.min_rows} needed"
+    if _forgets(e, figures["tonight"], figures["memory"], config) and not e.forgetting_refused:
+        return "forgetting", _forgetting(figures["tonight"], figures["memory"], e)
     if pooled.low > config.margin * champion.mean():
-        return Decision(
-            False,
-            "worse",
-            f"refused: it is worse, {_change(pooled, champion)} on {pooled.n} held-out rows",
-            figures,
-        )
-    return Decision(
-        True, "accepted", f"accepted: {_change(pooled, champion)} on {pooled.n} held-out rows", figures
-    )
+        return "worse", f"it is worse, {_change(pooled, champion)} on {pooled.n} held-out rows"
+    return "accepted", f"{_change(pooled, champion)} on {pooled.n} held-out rows"
 
 
 def _forgets(e: Evidence, tonight: Interval, memory: Interval, config: GateConfig) -> bool:
@@ -128,18 +125,22 @@ def _change(interval: Interval, champion: Array) -> str:
 
 def _forgetting(tonight: Interval, memory: Interval, e: Evidence) -> str:
     return (
-        f"refused for now: {_change(tonight, e.tonight_champion)} tonight, but {_change(memory, e.memory_champion)} "
+        f"{_change(tonight, e.tonight_champion)} tonight, but {_change(memory, e.memory_champion)} "
         f"on {memory.n} rows of earlier nights; it is kept, and wins if it predicts the next rows better"
     )
 
 
 def _confirmed(kept: Interval, e: Evidence) -> str:
     return (
-        f"accepted: the change is real, the candidate refused before has {_change(kept, e.kept_champion)} "
+        f"the change is real, the candidate refused before has {_change(kept, e.kept_champion)} "
         f"on the {kept.n} rows that came since"
     )
 
 
-def _json(interval: Interval) -> Json:
-    """Return an interval's figures; bounds without evidence are null, for JSON knows no infinity."""
-    return {k: v if np.isfinite(v) else None for k, v in asdict(interval).items()}
+def _json(figures: dict[str, Interval]) -> dict[str, Json]:
+    """Return intervals that have rows; bounds without evidence are null, for JSON knows no infinity."""
+    return {
+        name: {key: value if np.isfinite(value) else None for key, value in asdict(interval).items()}
+        for name, interval in figures.items()
+        if interval.n
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,9 +41,7 @@ def log(name: str | None, path: Path, *, as_json: bool) -> None:
     """List the versions of every model."""
     entries = {model: lineage.entries() for model, lineage in lineages(load(path), name).items()}
     if as_json:
-        print_json(
-            {"models": {model: [_log_json(entry) for entry in listed] for model, listed in entries.items()}}
-        )
+        print_json({"models": {model: [_log_json(entry) for entry in listed] for model, listed in entries.items()}})
         return
     for model, listed in entries.items():
         columns = (
@@ -59,9 +58,7 @@ def log(name: str | None, path: Path, *, as_json: bool) -> None:
             "verdict",
         )
         rows = [_log_row(entry) for entry in listed]
-        display(
-            table(model, columns, rows, left=("status", "verdict")) if rows else f"{model}: no version yet"
-        )
+        display(table(model, columns, rows, left=("status", "verdict")) if rows else f"{model}: no version yet")
 
 
 def _log_json(entry: Entry) -> dict[str, Any]:
@@ -118,20 +115,17 @@ def _columns(manifest: Manifest) -> list[dict[str, Any]]:
     """Name the columns with their kinds, and how many categories each has, instead of all of them."""
     schema: Any = manifest.state["schema"]
     return [
-        {"name": c["name"], "kind": c["kind"]}
-        | ({"n_categories": len(c["categories"])} if "categories" in c else {})
+        {"name": c["name"], "kind": c["kind"]} | ({"n_categories": len(c["categories"])} if "categories" in c else {})
         for c in schema["columns"]
     ]
 
 
-def _show_rows(m: Manifest) -> list[list[object]]:
+def _show_rows(m: Manifest) -> list[Sequence[object]]:
     night: Any = m.night
     state: Any = m.state
     kinds = ", ".join(f"{c['name']} ({c['kind']})" for c in _columns(m))
     cursors = "; ".join(f"{name}: {cursor}" for name, cursor in m.cursors.items())
-    rows = ", ".join(
-        f"{n:,} {what.replace('_', ' ')}" for what, n in asdict(m.rows).items() if n or what == "read"
-    )
+    rows = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in asdict(m.rows).items() if n or what == "read")
     return [
         [
             "committed",
@@ -142,13 +136,7 @@ def _show_rows(m: Manifest) -> list[list[object]]:
         *([["rejected", night["why_rejected"]]] if night.get("why_rejected") else []),
         ["before learning", _scores(m.prequential) or "not scored"],
         ["learning", learning_sentence(night["learning"], m.parent)],
-        *(
-            [
-                [f"gate, {name}", _interval(f)]
-                for name, f in night["gate"].items()
-                if isinstance(f, dict) and f["n"]
-            ]
-        ),
+        *([[f"gate, {name}", _interval(f)] for name, f in night["gate"].items() if isinstance(f, dict) and f["n"]]),
         *([["notes", "; ".join(night["notes"])]] if night.get("notes") else []),
         ["classes", ", ".join(state["schema"]["classes"])],
         ["columns", kinds],

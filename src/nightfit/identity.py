@@ -22,7 +22,8 @@ def mix(h: Array) -> Array:
     """Scatter uint64 values: the finaliser of splitmix64 (Steele, Lea & Flood, OOPSLA 2014)."""
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return h ^ (h >> np.uint64(31))
+    scattered: Array = h ^ (h >> np.uint64(31))
+    return scattered
 
 
 def hash_text(text: pa.Array | pa.ChunkedArray) -> Array:
@@ -30,7 +31,8 @@ def hash_text(text: pa.Array | pa.ChunkedArray) -> Array:
     import pandas as pd
 
     values = np.asarray(text.to_numpy(zero_copy_only=False) if hasattr(text, "buffers") else text.to_numpy())
-    return pd.util.hash_array(values.astype(object), categorize=False)
+    hashes: Array = pd.util.hash_array(values.astype(object), categorize=False)
+    return hashes
 
 
 def hash_word(word: str) -> np.uint64:

@@ -48,20 +48,14 @@ def look(chunks: Iterator[Chunk], *, data: str, table: str, target: str, name: s
     tables = [chunk.table for chunk in islice(chunks, _SAMPLE_CHUNKS)]
     if not tables or not sum(table.num_rows for table in tables):
         raise DataError(f"init needs rows to look at, however {data} has none")
-    columns = {
-        c: pa.concat_arrays([as_text(t[c].combine_chunks()) for t in tables]) for c in tables[0].column_names
-    }
+    columns = {c: pa.concat_arrays([as_text(t[c].combine_chunks()) for t in tables]) for c in tables[0].column_names}
     if target not in columns:
         near = get_close_matches(target, columns, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(columns)}"
-        raise DataError(
-            f"--target must be a column of the data, however '{target}' is none of {data}; {hint}"
-        )
+        raise DataError(f"--target must be a column of the data, however '{target}' is none of {data}; {hint}")
     classes = pc.unique(columns[target].drop_null())
     if not len(classes):
-        raise DataError(
-            f"the target must have values, however '{target}' of {data} is empty in the rows looked at"
-        )
+        raise DataError(f"the target must have values, however '{target}' of {data} is empty in the rows looked at")
     n_rows = len(columns[target])
     return Guess(
         name=name or _name(data, table),
@@ -93,9 +87,7 @@ def config_text(guess: Guess, root: str) -> str:
             f"a database table needs a column that grows and names a row, however {guess.table} has none named like "
             "one (id, key, ...) with distinct values; write the config by hand and set cursor"
         )
-    texts = [
-        c for c, kind in guess.kinds.items() if kind == "categorical" and c not in {guess.target, guess.key}
-    ]
+    texts = [c for c, kind in guess.kinds.items() if kind == "categorical" and c not in {guess.target, guess.key}]
     lines = [
         "# Written by `nightfit init`. Every key: docs/config.md.",
         f"name = {_toml(guess.name)}  # a folder of the store: <store>/{guess.name}/<model>/<version>/",

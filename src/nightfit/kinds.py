@@ -34,9 +34,7 @@ def as_text(column: Any, missing: tuple[str, ...] = ("",)) -> Any:  # noqa: ANN4
     """Return trimmed text, null where missing; 5, 5.0 and "5" are the same text."""
     text = _to_string(column)
     text = pc.utf8_trim_whitespace(text)
-    return pc.if_else(
-        pc.fill_null(pc.is_in(text, value_set=pa.array(missing, pa.string())), True), None, text
-    )
+    return pc.if_else(pc.fill_null(pc.is_in(text, value_set=pa.array(missing, pa.string())), True), None, text)
 
 
 def _to_string(column: Any) -> Any:  # noqa: ANN401
@@ -53,9 +51,7 @@ def _to_string(column: Any) -> Any:  # noqa: ANN401
 def _floats_as_text(column: Any) -> Any:  # noqa: ANN401
     values = column.to_numpy(zero_copy_only=False)
     whole = np.isfinite(values) & (values == np.round(values)) & (np.abs(values) < 2**53)
-    text = [
-        None if v != v else str(int(v)) if w else repr(float(v)) for v, w in zip(values, whole, strict=True)
-    ]
+    text = [None if np.isnan(v) else str(int(v)) if w else repr(float(v)) for v, w in zip(values, whole, strict=True)]
     return pa.array(text, pa.string())
 
 
@@ -86,9 +82,7 @@ def parse(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Any, Array
     those of another kind become null.
     """
     if kind == "categorical":
-        return pc.utf8_slice_codeunits(as_text(column, missing), 0, CATEGORY_LENGTH), np.zeros(
-            len(column), bool
-        )
+        return pc.utf8_slice_codeunits(as_text(column, missing), 0, CATEGORY_LENGTH), np.zeros(len(column), bool)
     present, values = _parse_float(column, kind, missing)
     bad = present & ~(np.abs(values) <= LIMIT)
     return pa.array(values, mask=~present | bad), bad
@@ -125,9 +119,7 @@ def _times(text: Any) -> Array:  # noqa: ANN401
     import pandas as pd
 
     readable = pc.if_else(pc.match_substring_regex(text, _DATETIME), text, None)
-    times = pd.to_datetime(
-        readable.to_numpy(zero_copy_only=False), format="ISO8601", utc=True, errors="coerce"
-    )
+    times = pd.to_datetime(readable.to_numpy(zero_copy_only=False), format="ISO8601", utc=True, errors="coerce")
     return _seconds(pa.array(times.as_unit("us").tz_localize(None)))
 
 

@@ -112,9 +112,7 @@ class Model:
         learner = make_learner(config, normaliser, device=device, seed=seed)
         learner.load(part(files["model"], "learner"), files["learning"], state["learner"])
         holdout = Memory.from_arrays(HOLDOUT_ROWS, files["holdout"])
-        return cls(
-            state["kind"], Schema.from_json(state["schema"]), normaliser, learner, holdout, state["n_nights"]
-        )
+        return cls(state["kind"], Schema.from_json(state["schema"]), normaliser, learner, holdout, state["n_nights"])
 
 
 def part(arrays: Arrays, name: str) -> Arrays:

@@ -7,8 +7,8 @@ night may die at any point, and the next run does it again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,7 +89,7 @@ class Standing:
     @property
     def skip(self) -> dict[str, int]:
         """How many rows of each source the refused nights read: a night of a long history is cut after them."""
-        return dict(self.refused[-1].night["read"]) if self.refused else {}  # type: ignore[arg-type, call-overload]
+        return dict(self.refused[-1].night["read"]) if self.refused else {}  # type: ignore[arg-type]
 
     @property
     def version(self) -> int | None:
@@ -116,7 +116,7 @@ class Night:
         night = self._clean(champion)
         prequential = self._test(champion, night)
         self._say("learning")
-        learned, learning = self._learn(candidate, night)
+        learning = self._learn(candidate, night)
         self._say("deciding")
         held_out = self._stage(night, candidate, Fate.HELD_OUT)
         evidence = self._evidence(champion, candidate, night, held_out)
@@ -132,9 +132,7 @@ class Night:
         """Return the head's model, or a fresh one: the first night is not special."""
         wanted = self._config.models[self._standing.name]
         if self._standing.head is None:
-            return Model.fresh(
-                wanted.kind, wanted.learner, device=self._request.device.name, seed=self._config.seed
-            )
+            return Model.fresh(wanted.kind, wanted.learner, device=self._request.device.name, seed=self._config.seed)
         return self._loaded(self._standing.head, self._standing.files)
 
     def _loaded(self, manifest: Manifest, files: dict[str, bytes]) -> Model:
@@ -144,9 +142,7 @@ class Night:
     def _clean(self, champion: Model) -> CleanNight:
         """Give every row its fate, and stop if too many are rejects."""
         self._say("cleaning")
-        self._schema = adopt(
-            champion.schema, (part.table for part in self._increment.parts), self._config.rules
-        )
+        self._schema = adopt(champion.schema, (part.table for part in self._increment.parts), self._config.rules)
         night = clean(
             self._increment, self._schema, self._config.rules,
             known=self._known(), excluded=self._excluded(), folder=self._folder / "clean",
@@ -192,9 +188,7 @@ class Night:
 
     def _keys_before(self, manifest: Manifest) -> Array:
         """Return the keys that were read before a version: in its ancestry, and by refused ones beside it."""
-        beside = [
-            m.segments[:1] for m in self._standing.lineage.newest_first() if m.version < manifest.version
-        ]
+        beside = [m.segments[:1] for m in self._standing.lineage.newest_first() if m.version < manifest.version]
         shas = {*manifest.segments[1:], *(sha for shas in beside for sha in shas)}
         return np.concatenate([_LEFT_OUT, *(self._segment(sha).keys for sha in shas)])
 
@@ -208,19 +202,19 @@ class Night:
             return {}
         return classification_scores(champion.predict_rows(rows), rows.y) | {"rows": len(rows)}
 
-    def _learn(self, candidate: Model, night: CleanNight) -> tuple[Rows, dict[str, Json]]:
-        """Grow, observe, learn; return the rows and how the loss on them went."""
+    def _learn(self, candidate: Model, night: CleanNight) -> dict[str, Json]:
+        """Grow, observe, learn; return how the loss on the learned rows went."""
         was_blank = not candidate.schema.classes
         candidate.grow(night.grown(self._schema))
         rows = self._stage(night, candidate, Fate.LEARNED)
         if not len(rows):
-            return rows, {"rows": 0}
+            return {"rows": 0}
         before = row_losses(candidate.learner.observe(rows), rows.y).mean()
         candidate.learn(rows, seed=self._config.seed)
         after = row_losses(candidate.predict_rows(rows), rows.y).mean()
         shares = np.bincount(rows.y) / len(rows)
         chance = -np.log(shares[rows.y]).mean()
-        return rows, {
+        return {
             "rows": len(rows),
             "loss_before": None if was_blank else _figure(before),
             "loss_after": _figure(after),

@@ -48,9 +48,7 @@ def run(config: Config, names: Sequence[str], request: Request) -> list[NightRes
     for group in _same_reads([Standing.of(pipeline.lineage(name), name) for name in names], request):
         folder = pipeline.staging()
         increment = _read(config, group[0], folder / "raw", request)
-        results += [
-            _night(config, standing, increment, folder / standing.name, request) for standing in group
-        ]
+        results += [_night(config, standing, increment, folder / standing.name, request) for standing in group]
         pipeline.clear_staging()
     return sorted(results, key=lambda result: list(names).index(result.model))
 
@@ -91,21 +89,15 @@ def _read(config: Config, standing: Standing, folder: Path, request: Request) ->
         n_read += n
         request.progress(f"reading: {n_read:,} rows")
 
-    return read_increment(
-        sources, standing.cursors, folder, cut=request.cut, skip=standing.skip, progress=count
-    )
+    return read_increment(sources, standing.cursors, folder, cut=request.cut, skip=standing.skip, progress=count)
 
 
-def _night(
-    config: Config, standing: Standing, increment: Increment, folder: Path, request: Request
-) -> NightResult:
+def _night(config: Config, standing: Standing, increment: Increment, folder: Path, request: Request) -> NightResult:
     """Do one model's night, and commit it; nothing new, and a verdict that still stands, commit nothing."""
     started = time.monotonic()
     notes = [*standing.notes, *increment.notes]
     if not increment.n_rows:
-        since = (
-            f"version {standing.head.version} of {standing.head.created_at}" if standing.head else "the start"
-        )
+        since = f"version {standing.head.version} of {standing.head.created_at}" if standing.head else "the start"
         return NightResult(standing.name, "nothing", f"nothing new since {since}", notes=notes)
     last = standing.refused[-1] if standing.refused else None
     if last and last.cursors == increment.cursors and request.accept is None and request.exclude is None:

@@ -115,9 +115,7 @@ def _score(version: Version, chunk: Chunk, config: SchemaConfig, counts: Counts)
     for name, mask in bad.items():
         if mask.any() and not counts.example:
             i = int(mask.argmax())
-            counts.example = (
-                f"column '{name}' has '{chunk.table[name][i].as_py()}' in row {int(chunk.rows[i]) + 1}"
-            )
+            counts.example = f"column '{name}' has '{chunk.table[name][i].as_py()}' in row {int(chunk.rows[i]) + 1}"
         unreadable |= mask
     counts.rows += len(unreadable)
     counts.unreadable += int(unreadable.sum())
@@ -127,9 +125,7 @@ def _score(version: Version, chunk: Chunk, config: SchemaConfig, counts: Counts)
 
 
 def _check_columns(version: Version, chunk: Chunk, config: SchemaConfig) -> None:
-    missing = [
-        column.name for column in version.schema.columns if column.name not in chunk.table.column_names
-    ]
+    missing = [column.name for column in version.schema.columns if column.name not in chunk.table.column_names]
     if missing and config.on_missing_column == "stop":
         raise DataError(
             f"the input must have the columns that the model knows, however {chunk.place} has no "
@@ -145,9 +141,7 @@ def _with_answers(table: Any, version: Version, proba: Array, unreadable: Array)
     answers["model_version"] = pa.array(np.full(len(unreadable), version.number))
     for name in answers:
         if name in table.column_names:
-            raise UsageError(
-                f"the input must not have a column '{name}', however it has one; rename it, it is ours"
-            )
+            raise UsageError(f"the input must not have a column '{name}', however it has one; rename it, it is ours")
     for name, column in answers.items():
         table = table.append_column(name, column)
     return table

@@ -20,9 +20,7 @@ def print_json(value: Mapping[str, Any]) -> None:
     print(json.dumps(value, allow_nan=False, ensure_ascii=False))
 
 
-def table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, left: Sequence[str] = ()
-) -> Table:
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, left: Sequence[str] = ()) -> Table:
     """Return a table; columns are numbers, flush right, unless they are named in `left`."""
     from rich import box
     from rich.table import Table

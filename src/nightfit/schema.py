@@ -46,13 +46,9 @@ class SchemaConfig:
 
     def __post_init__(self) -> None:
         if self.on_missing_column not in {"stop", "missing"}:
-            raise ValueError(
-                f"on_missing_column must be 'stop' or 'missing', however it is '{self.on_missing_column}'"
-            )
+            raise ValueError(f"on_missing_column must be 'stop' or 'missing', however it is '{self.on_missing_column}'")
         if not 0 <= self.max_reject_share <= 1:
-            raise ValueError(
-                f"max_reject_share must lie between 0 and 1, however it is {self.max_reject_share}"
-            )
+            raise ValueError(f"max_reject_share must lie between 0 and 1, however it is {self.max_reject_share}")
 
 
 @dataclass(frozen=True)
@@ -117,9 +113,7 @@ class Schema:
         return [
             name
             for column in self.numeric
-            for name in (
-                [f"{column.name}.{f}" for f in TIME_FEATURES] if column.kind == "datetime" else [column.name]
-            )
+            for name in ([f"{column.name}.{f}" for f in TIME_FEATURES] if column.kind == "datetime" else [column.name])
         ]
 
     @property
@@ -159,8 +153,8 @@ class Schema:
         classes = (*self.classes, *sorted(set(labels) - set(self.classes), key=label_order))
         if len(classes) > MAX_CLASSES:
             raise DataError(
-                f"the target must be a class of at most {MAX_CLASSES} values, however it has {len(classes)} of them, such "
-                f"as '{classes[0]}' and '{classes[-1]}'; choose another target, or put its values into ranges"
+                f"the target must be a class of at most {MAX_CLASSES} values, however it has {len(classes)} of them, "
+                f"such as '{classes[0]}' and '{classes[-1]}'; choose another target, or put its values into ranges"
             )
         return replace(self, classes=classes)
 
@@ -217,9 +211,7 @@ class Schema:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
         """Read what `to_json` wrote."""
-        return cls(
-            tuple(Column(**column) for column in data["columns"]), tuple(data["classes"]), data["n_ids"]
-        )
+        return cls(tuple(Column(**column) for column in data["columns"]), tuple(data["classes"]), data["n_ids"])
 
 
 def label_order(label: str) -> tuple[bool, float, str]:

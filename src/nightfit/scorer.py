@@ -58,9 +58,7 @@ def linear_proba(arrays: Arrays, z: Array, x_cat: Array, prior: Array) -> Array:
     if not seen.any():
         return np.tile(prior, (len(z), 1))
     missing = np.isnan(z)
-    scores = (
-        np.where(missing, 0, z) @ arrays["w_num"].T + missing @ arrays["w_missing"].T + arrays["bias"][:, 0]
-    )
+    scores = np.where(missing, 0, z) @ arrays["w_num"].T + missing @ arrays["w_missing"].T + arrays["bias"][:, 0]
     for ids in x_cat.T:
         scores = scores + arrays["w_cat"][:, ids].T
     p = 0.5 * (1 + np.tanh(scores / 2))  # the logistic function, without overflow

@@ -206,9 +206,7 @@ class Lineage:
         manifest = decode(read_file(self.path(version) / MANIFEST), name=name)
         said = (manifest.pipeline, manifest.model, manifest.version)
         if said != (self.pipeline.folder.name, self.model, version):
-            raise CheckpointError(
-                f"{name} must say so itself, however its manifest says it is {said}: a copy?"
-            )
+            raise CheckpointError(f"{name} must say so itself, however its manifest says it is {said}: a copy?")
         return manifest
 
     def path(self, version: int) -> Path:
@@ -228,9 +226,7 @@ class Lineage:
     def _load(self, manifest: Manifest, name: str) -> bytes:
         if name not in manifest.files:
             has = ", ".join(manifest.files) or "none"
-            raise CheckpointError(
-                f"{self._title(manifest.version)} must have {name!r}, however its files are: {has}"
-            )
+            raise CheckpointError(f"{self._title(manifest.version)} must have {name!r}, however its files are: {has}")
         data = read_file(self.path(manifest.version) / name)
         self._compare(manifest, name, FileHash(hashlib.sha256(data).hexdigest(), len(data)))
         return data
@@ -269,9 +265,7 @@ class Lineage:
 
         for manifest in self._accepted(broken):
             if self.pruned(manifest):
-                on_broken(
-                    manifest.version, f"{self._title(manifest.version)} was pruned, or its files were deleted"
-                )
+                on_broken(manifest.version, f"{self._title(manifest.version)} was pruned, or its files were deleted")
                 continue
             try:
                 return manifest, self._load_state(manifest)
@@ -327,9 +321,7 @@ class Lineage:
     def _write(self, staging: Path, draft: Draft, version: int) -> Manifest:
         for name in draft.files:
             if not FILE_NAME.fullmatch(name) or name == MANIFEST:
-                raise ValueError(
-                    f"a file of a version must have a plain name, however one is called {name!r}"
-                )
+                raise ValueError(f"a file of a version must have a plain name, however one is called {name!r}")
         files = {name: write_file(staging / name, content) for name, content in draft.files.items()}
         manifest = seal(draft, files, pipeline=self.pipeline.folder.name, model=self.model, version=version)
         write_file(staging / MANIFEST, encode(manifest))
@@ -375,15 +367,11 @@ class Lineage:
 
     def _compare_segment(self, sha: str, found: str) -> None:
         if found != sha:
-            raise CheckpointError(
-                f"segment {sha} of {self.name} must hash to its name, however it hashes to {found}"
-            )
+            raise CheckpointError(f"segment {sha} of {self.name} must hash to its name, however it hashes to {found}")
 
     def _segment_path(self, sha: str) -> Path:
         if not SHA256.fullmatch(sha):
-            raise CheckpointError(
-                f"a segment of {self.name} must be named by a SHA-256, however this is {sha!r}"
-            )
+            raise CheckpointError(f"a segment of {self.name} must be named by a SHA-256, however this is {sha!r}")
         return self.folder / SEGMENTS / f"{sha}.safetensors"
 
     def ancestry(self, manifest: Manifest) -> list[Manifest]:
@@ -453,9 +441,7 @@ def _item(entry: os.DirEntry[str]) -> Item:
 
 def _legal(name: str, what: str) -> str:
     if not NAME.fullmatch(name):
-        raise ConfigError(
-            f"{what}'s name must be 1 to 64 of a-z, 0-9, '_', '-', no sign first, however it is {name!r}"
-        )
+        raise ConfigError(f"{what}'s name must be 1 to 64 of a-z, 0-9, '_', '-', no sign first, however it is {name!r}")
     return name
 
 

@@ -103,9 +103,7 @@ def _check_broken_off_reading(make: Callable[[], Source], expected: list[Record]
 def _check_growth(make: Callable[[], Source], end: Cursor, known: list[Record]) -> None:
     """Check that what was appended is read, all of it, once, and that nothing else changed."""
     new = _read(make(), end)
-    assert len(new) == N_GROWN, (
-        f"reading on after grow({N_GROWN}) must yield as many, however {len(new)} came"
-    )
+    assert len(new) == N_GROWN, f"reading on after grow({N_GROWN}) must yield as many, however {len(new)} came"
     by_identity = dict(known + new)
     assert len(by_identity) == len(known) + len(new), "new records must have identities of their own"
     again = _read(make(), None)

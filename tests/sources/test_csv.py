@@ -158,9 +158,7 @@ class TestHeader:
 
     def test_byte_order_mark(self) -> None:
         """A byte order mark at the start of the file is no part of the first name, even of a quoted one."""
-        assert read_header(io.BytesIO(b'\xef\xbb\xbf"I,D",b\n1,2\n'), place="x.csv") == Header(
-            ("I,D", "b"), 11
-        )
+        assert read_header(io.BytesIO(b'\xef\xbb\xbf"I,D",b\n1,2\n'), place="x.csv") == Header(("I,D", "b"), 11)
 
     def test_blank_lines_before(self) -> None:
         """Blank lines before the header are skipped."""

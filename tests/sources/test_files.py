@@ -120,9 +120,7 @@ class TestCutPoints:
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     @given(records=st.lists(st.tuples(CELL, CELL), max_size=12), data=st.data())
-    def test_reading_night_by_night(
-        self, tmp_path: Path, records: list[tuple[str, str]], data: st.DataObject
-    ) -> None:
+    def test_reading_night_by_night(self, tmp_path: Path, records: list[tuple[str, str]], data: st.DataObject) -> None:
         """A file that was cut off anywhere each night is read as Python's csv module reads it whole."""
         text = io.StringIO(newline="")
         csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerows([("ID", "b"), *records])
@@ -150,9 +148,7 @@ class TestGrowth:
         first = Night(source(tmp_path))
         assert first.ids == ["1"]
         (note,) = first.notes
-        assert note.startswith(
-            "the last line of x.csv should end with a newline, however its 5 bytes have none"
-        )
+        assert note.startswith("the last line of x.csv should end with a newline, however its 5 bytes have none")
         append(path, "f\n3,a\n")
         second = Night(source(tmp_path), first.cursor)
         assert second.ids == ["2", "3"]

@@ -59,9 +59,7 @@ def source(root: Path, **options: Any) -> SqlSource:  # noqa: ANN401
     return SqlSource(name="new", root=root, **options)
 
 
-def read(
-    src: SqlSource, after: Cursor | None = None
-) -> tuple[list[dict[str, Any]], Cursor | None, list[str]]:
+def read(src: SqlSource, after: Cursor | None = None) -> tuple[list[dict[str, Any]], Cursor | None, list[str]]:
     """Read a source to its end: rows, the cursor reached, notes."""
     notes: list[str] = []
     rows: list[dict[str, Any]] = []
@@ -108,9 +106,7 @@ class TestContract:
         """Rows that share cursor and key, such as a record that was delivered twice, are all read, once."""
         check_source(lambda: source(tmp_path, key=("ID",)), grower(db, 4))
 
-    @pytest.mark.parametrize(
-        "query", ["select * from rows", "select *, '12:30 :x %s' as t from rows; ", "rows --"]
-    )
+    @pytest.mark.parametrize("query", ["select * from rows", "select *, '12:30 :x %s' as t from rows; ", "rows --"])
     def test_query(self, tmp_path: Path, db: sqlite3.Connection, query: str) -> None:
         """A query keeps the contract; colons, percent signs, semicolons and comments are left alone."""
         query = query.replace("rows --", "select ID, key from rows where '1' <> '2' -- a comment")
@@ -200,9 +196,7 @@ class TestOrder:
         (chunk,) = source(tmp_path).read(cursor, print)
         assert chunk.rows.tolist() == [2]
 
-    def test_one_snapshot(
-        self, tmp_path: Path, db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_one_snapshot(self, tmp_path: Path, db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
         """Rows that are committed while a reading goes on are left for the next."""
         monkeypatch.setattr(database_module, "CHUNK_ROWS", 1)
         db.execute("pragma journal_mode = wal")
@@ -303,9 +297,7 @@ class TestFaults:
             (exc.DataError, DataError),
         ],
     )
-    def test_errors_of_other_databases(
-        self, kind: type[exc.DBAPIError], expected: type[NightfitError]
-    ) -> None:
+    def test_errors_of_other_databases(self, kind: type[exc.DBAPIError], expected: type[NightfitError]) -> None:
         """Errors of other drivers become ours, in one line and without the password."""
         url = sa.make_url("postgresql+psycopg://u:geheim@host/db?password=geheim")
         error = kind("select", {}, Exception("user u with geheim\nwas refused"))

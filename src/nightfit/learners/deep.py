@@ -25,9 +25,7 @@ _SHAPE = ("d_hidden", "n_blocks", "d_embedding")
 class DeepLearner:
     """An `Mlp` behind the normaliser, trained by AdamW (Loshchilov & Hutter, ICLR 2019), then calibrated."""
 
-    def __init__(
-        self, config: MlpConfig, normaliser: Normaliser, *, device: str = "cpu", seed: int = 0
-    ) -> None:
+    def __init__(self, config: MlpConfig, normaliser: Normaliser, *, device: str = "cpu", seed: int = 0) -> None:
         self.config, self.normaliser = config, normaliser
         self._device, self._seed = torch.device(device), seed
         self._calibration = Calibration()
@@ -48,9 +46,7 @@ class DeepLearner:
 
     def observe(self, rows: Rows) -> Array:
         """Predict, then let calibration learn from the outcomes."""
-        raw = np.concatenate(
-            [np.zeros((0, len(self._seen))), *(self._raw_proba(block) for block in rows.chunks())]
-        )
+        raw = np.concatenate([np.zeros((0, len(self._seen))), *(self._raw_proba(block) for block in rows.chunks())])
         proba = self._calibration.apply(raw)
         if self._seen.any():  # before that there is nothing to calibrate
             self._calibration.observe(raw, rows.y)
@@ -80,7 +76,7 @@ class DeepLearner:
     def _learn_block(self, block: Batch) -> None:
         """Take one step per minibatch; the rows come shuffled."""
         n = self.config.batch_size
-        for z, x_cat, y in zip(*(tensor.split(n) for tensor in self._tensors(block)), strict=True):
+        for z, x_cat, y in zip(*(torch.split(tensor, n) for tensor in self._tensors(block)), strict=True):
             loss = torch.nn.functional.cross_entropy(self._logits(z, x_cat), y)
             self._optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -166,8 +162,7 @@ class DeepLearner:
             parameter.data = torch.from_numpy(arrays[f"net.{name}"]).to(self._device)
             if f"step.{name}" in extra:
                 self._optimiser.state[parameter] = {
-                    moment: torch.from_numpy(extra[f"{moment}.{name}"]).to(self._device)
-                    for moment in _MOMENTS
+                    moment: torch.from_numpy(extra[f"{moment}.{name}"]).to(self._device) for moment in _MOMENTS
                 }
 
 

@@ -33,9 +33,7 @@ class Mlp(nn.Module):
         self.embedding = normal(sizes.n_ids, e, std=1.0)
         self.w_cat = normal(sizes.d_cat, e, h, std=(2 / d_in) ** 0.5)
         self.b_in = nn.Parameter(torch.zeros(h))
-        self.w_hidden = nn.ParameterList(
-            [normal(h, h, std=(2 / h) ** 0.5) for _ in range(config.n_blocks - 1)]
-        )
+        self.w_hidden = nn.ParameterList([normal(h, h, std=(2 / h) ** 0.5) for _ in range(config.n_blocks - 1)])
         self.b_hidden = nn.ParameterList([nn.Parameter(torch.zeros(h)) for _ in range(config.n_blocks - 1)])
         self.w_out = nn.Parameter(torch.zeros(h, sizes.n_classes))
         self.b_out = nn.Parameter(torch.zeros(sizes.n_classes))
@@ -62,9 +60,7 @@ class Mlp(nn.Module):
         for name, parameter in self.named_parameters():
             parameter.data = padded(parameter.data, self.shape(name, sizes))
         new = torch.arange(n_old, sizes.n_ids)
-        self.embedding[new] = torch.randn((len(new), self.embedding.shape[1]), generator=generator).to(
-            parents.device
-        )
+        self.embedding[new] = torch.randn((len(new), self.embedding.shape[1]), generator=generator).to(parents.device)
         self.embedding[new] = self.embedding[parents[new]]
 
     def shape(self, name: str, sizes: Sizes) -> torch.Size:

@@ -34,9 +34,7 @@ class PartialFitLearner:
 
     def observe(self, rows: Rows) -> Array:
         """Predict, then let calibration learn from the outcomes."""
-        raw = np.concatenate(
-            [np.zeros((0, len(self._seen))), *(self._raw_proba(block) for block in rows.chunks())]
-        )
+        raw = np.concatenate([np.zeros((0, len(self._seen))), *(self._raw_proba(block) for block in rows.chunks())])
         proba = self._calibration.apply(raw)
         if self._seen.any():  # before that there is nothing to calibrate
             self._calibration.observe(raw, rows.y)
@@ -84,9 +82,7 @@ class PartialFitLearner:
         filled = values != 0
         starts = np.concatenate([[0], np.cumsum(filled.sum(1))])
         width = sum(block.shape[1] for block in self._weights.values())
-        return csr_matrix(
-            (values[filled], columns[filled].astype(np.int32), starts.astype(np.int32)), (n, width)
-        )
+        return csr_matrix((values[filled], columns[filled].astype(np.int32), starts.astype(np.int32)), (n, width))
 
     def declare(self, n_classes: int) -> None:
         """Give each declared class one pseudo-count in the prior."""

@@ -77,7 +77,10 @@ class Chunk:
 class Source(Protocol):
     """A place that rows come from. `name` is what cursors are kept under and what messages call it."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What cursors are kept under, and what messages call the source."""
+        ...
 
     def read(self, after: Cursor | None, note: Callable[[str], None]) -> Iterator[Chunk]:
         """Yield what lies after the cursor, in the source's order, in chunks of at most `CHUNK_ROWS` rows.

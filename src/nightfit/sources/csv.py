@@ -134,9 +134,7 @@ def _joined(data: bytes, starts: Offsets, ends: Offsets, index: Offsets) -> byte
     return b"".join([b"\n", *(data[starts[i] : ends[i]] for i in index)])
 
 
-def _table(
-    data: bytes, columns: tuple[str, ...] | None, misfits: list[tuple[int, int]] | None = None
-) -> pa.Table:
+def _table(data: bytes, columns: tuple[str, ...] | None, misfits: list[tuple[int, int]] | None = None) -> pa.Table:
     """Let Arrow split records into columns of text; `misfits` takes (number, fields) of the others."""
 
     def misfit(row: pyarrow.csv.InvalidRow) -> str:

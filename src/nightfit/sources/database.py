@@ -35,9 +35,7 @@ class Rows:
 
     def __post_init__(self) -> None:
         if (self.table is None) == (self.query is None):
-            raise ConfigError(
-                f"{self.label} must have a table or a query, however it has both or none; keep one"
-            )
+            raise ConfigError(f"{self.label} must have a table or a query, however it has both or none; keep one")
 
     def missing(self) -> str | None:
         """Say that the SQLite file is not there, if so."""
@@ -63,9 +61,7 @@ class Rows:
 
     def relation(self, connection: sa.Connection) -> tuple[sa.FromClause, list[str]]:
         """Find what to select from, and the names of its columns."""
-        relation = (
-            self._subquery(self.query) if self.query else self._named_table(connection, self.table or "")
-        )
+        relation = self._subquery(self.query) if self.query else self._named_table(connection, self.table or "")
         names = list(connection.execute(select_all(relation).where(sa.false())).keys())
         twice = [name for name, n in Counter(names).items() if n > 1]
         if twice:

@@ -32,9 +32,7 @@ class Cut:
         """Read the command line's `--night-rows`, `--night-column` and `--every`; None if there are none."""
         if n_rows is None and column is None:
             if every is not None:
-                raise UsageError(
-                    "--every needs --night-column, however there is none; name the column of times"
-                )
+                raise UsageError("--every needs --night-column, however there is none; name the column of times")
             return None
         if n_rows is not None and (n_rows < 1 or column is not None):
             raise UsageError(
@@ -42,9 +40,7 @@ class Cut:
             )
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", every or "1d")
         if not found or not float(found[1]):
-            raise UsageError(
-                f"--every must be a number and one of s, m, h, d, w, however it is '{every}'; try 1d"
-            )
+            raise UsageError(f"--every must be a number and one of s, m, h, d, w, however it is '{every}'; try 1d")
         return cls(n_rows, column, float(found[1]) * _UNITS[found[2]])
 
     def periods(self, table: pa.Table) -> Array:
@@ -113,9 +109,7 @@ def read_increment(
         for chunk in ends.stop(source, source.read(after.get(source.name), increment.notes.append)):
             path = folder / f"{len(increment.parts):06d}.arrow"
             write_table(chunk.table, path)
-            increment.parts.append(
-                Part(source.name, chunk.place, chunk.generation, chunk.rows, chunk.bad, path)
-            )
+            increment.parts.append(Part(source.name, chunk.place, chunk.generation, chunk.rows, chunk.bad, path))
             increment.cursors[source.name] = chunk.cursor_at(len(chunk.rows))
             increment.n_read[source.name] += len(chunk.rows) + len(chunk.bad)
             progress(len(chunk.rows))

@@ -61,9 +61,7 @@ class SqlSource:
         optional: bool = False,
     ) -> None:
         if not cursor:
-            raise ConfigError(
-                f"source {name!r} must have a cursor column, however none is named; say cursor = ..."
-            )
+            raise ConfigError(f"source {name!r} must have a cursor column, however none is named; say cursor = ...")
         self.name = name
         self.cursor = cursor
         self.key = key
@@ -104,9 +102,7 @@ class SqlSource:
             )
         return Chunk(
             place=self.name,
-            table=pa.table(
-                {name: to_array(column, exact=name in self.order) for name, column in columns.items()}
-            ),
+            table=pa.table({name: to_array(column, exact=name in self.order) for name, column in columns.items()}),
             rows=np.arange(mark.rows, mark.rows + len(rows)),
             generation=0,
             cursor_at=lambda i: marks[i].to_json(),
@@ -114,9 +110,7 @@ class SqlSource:
 
     def _statement(self, relation: sa.FromClause, mark: _Mark) -> sa.Select[Any]:
         columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in self.order]
-        statement = (
-            select_all(relation).where(*(column.is_not(None) for column in columns)).order_by(*columns)
-        )
+        statement = select_all(relation).where(*(column.is_not(None) for column in columns)).order_by(*columns)
         return statement if mark.after is None else statement.where(_not_before(columns, mark.after))
 
     def _check_order(self, names: list[str]) -> None:
@@ -128,9 +122,7 @@ class SqlSource:
                         f"however {name!r} is not{nearest(name, names)}"
                     )
 
-    def _note_nulls(
-        self, connection: sa.Connection, relation: sa.FromClause, note: Callable[[str], None]
-    ) -> None:
+    def _note_nulls(self, connection: sa.Connection, relation: sa.FromClause, note: Callable[[str], None]) -> None:
         is_null = sa.or_(*(sa.column(name).is_(None) for name in self.order))
         n = connection.execute(sa.select(sa.func.count()).select_from(relation).where(is_null)).scalar_one()
         if n:
@@ -140,9 +132,7 @@ class SqlSource:
             )
 
 
-def read_table(
-    url: str, *, table: str | None = None, query: str | None = None, root: Path
-) -> Iterator[Chunk]:
+def read_table(url: str, *, table: str | None = None, query: str | None = None, root: Path) -> Iterator[Chunk]:
     """Yield all rows of a table or a query, in no particular order.
 
     One without rows yields one empty chunk, which has its columns. Raises what `SqlSource.read` does.
@@ -223,9 +213,7 @@ def _not_before(columns: list[sa.ColumnClause[Any]], after: Position) -> sa.Colu
     return sa.and_(columns[0] >= after[0], sa.or_(*terms, sa.and_(*equal)))
 
 
-def _beyond(
-    parts: Iterator[Sequence[sa.Row[Any]]], order: list[int], mark: _Mark
-) -> Iterator[Sequence[sa.Row[Any]]]:
+def _beyond(parts: Iterator[Sequence[sa.Row[Any]]], order: list[int], mark: _Mark) -> Iterator[Sequence[sa.Row[Any]]]:
     """Leave out the rows at the mark's own position that were read before."""
     n_left = mark.ties
     for rows in parts:

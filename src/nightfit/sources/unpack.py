@@ -62,9 +62,7 @@ def opened(path: Path, place: str, *, whole: bool = False) -> Iterator[Stream]:
             raise DataError(f"{place} must exist, however it is not there; mend the path") from None
         raise TryAgainError(f"{place} must stay while it is read, however it has gone; try again") from None
     except OSError as error:
-        raise DataError(
-            f"{place} must be readable, however: {error.strerror}; mend its permissions"
-        ) from error
+        raise DataError(f"{place} must be readable, however: {error.strerror}; mend its permissions") from error
 
 
 class _PlainBytes:
@@ -122,14 +120,10 @@ class _GzipBytes:
             for packed in self._packed():
                 unpacker = yield from _members(unpacker, packed)
         except zlib.error as error:
-            raise DataError(
-                f"{self._place} must be a sound gzip file, however: {error}; write it again"
-            ) from None
+            raise DataError(f"{self._place} must be a sound gzip file, however: {error}; write it again") from None
         self.is_unfinished = not unpacker.eof
         if self.is_unfinished and self._whole:
-            raise DataError(
-                f"{self._place} must be a whole gzip file, however its end is missing; copy it again"
-            )
+            raise DataError(f"{self._place} must be a whole gzip file, however its end is missing; copy it again")
 
     def _packed(self) -> Iterator[bytes]:
         self._file.seek(0)

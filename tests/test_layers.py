@@ -1,0 +1,88 @@
+"""The layers: imports go one way, and heavy ones happen late."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src" / "nightfit"
+
+LAYERS = [
+    ["__init__", "errors", "jsontypes"],
+    ["batch", "device", "sources.base"],
+    ["identity", "kinds", "known", "metrics", "moments"],
+    ["calibration", "gate", "memory", "normaliser", "schema"],
+    ["scorer"],
+    ["learners", "sources"],
+    ["cleaning", "model"],
+    ["checkpoint"],
+    ["lock", "store"],
+    ["config"],
+    ["night", "predict", "init", "report"],
+    ["nightly", "doctor", "testing"],
+    ["compare", "render"],
+    ["history"],
+    ["commands"],
+    ["cli"],
+    ["__main__"],
+]
+
+
+def rank(module: str) -> int:
+    """Return a module's layer; a folder's files share that of the folder unless they are listed."""
+    names = [module, module.partition(".")[0]]
+    return next(i for name in names for i, layer in enumerate(LAYERS) if name in layer)
+
+
+def imports(path: Path) -> set[str]:
+    """Return the nightfit modules that a file imports, at its top or within a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "nightfit":
+            rest = node.module.removeprefix("nightfit").lstrip(".")
+            found |= {rest} if rest else {a.name if (SRC / f"{a.name}.py").exists() else "__init__" for a in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("nightfit.") for a in node.names if a.name.startswith("nightfit.")}
+    return found
+
+
+MODULES = sorted(
+    ".".join(p.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__") for p in SRC.rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module: str) -> None:
+    """A file imports only from lower layers, or from its own folder."""
+    path = SRC / f"{module.replace('.', '/')}.py"
+    path = path if path.exists() else SRC / module / "__init__.py"
+    folder = module.rpartition(".")[0]
+    for name in imports(path):
+        assert rank(name) < rank(module) or (folder and name.startswith(f"{folder}.")), f"{module} imports {name}"
+
+
+def loaded(*arguments: str, cwd: Path) -> set[str]:
+    """Run a command and return the top-level modules that it loaded."""
+    code = (
+        "import sys, atexit\n"
+        "names = lambda: sorted({m.partition('.')[0] for m in sys.modules})\n"
+        "atexit.register(lambda: print('MODULES', *names(), file=sys.stderr))\n"
+        f"sys.argv = ['nightfit', *{list(arguments)!r}]\n"
+        "from nightfit.cli import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=False)
+    line = next(line for line in done.stderr.splitlines() if line.startswith("MODULES"))
+    return set(line.split()[1:])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["log"], ["show", "1"], ["verify", "--json"], ["doctor", "--json"], ["train", "--help"]]
+)
+def test_looking_is_light(arguments: list[str], tmp_path: Path) -> None:
+    """Commands that only look load neither torch, scikit-learn, pandas, pyarrow nor SQLAlchemy."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "nightfit.toml").write_text('name = "a"\ntarget = "y"\n[[sources]]\nurl = "a.csv"\n')
+    heavy = {"torch", "sklearn", "pandas", "scipy", "pyarrow", "sqlalchemy"}
+    assert not loaded(*arguments, cwd=tmp_path) & heavy
