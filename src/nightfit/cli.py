@@ -75,7 +75,7 @@ def init(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Look at the data and write a commented config."""
+    """Look at the data and write a config."""
     from nightfit import commands
 
     commands.init(data, target, table, name, config, force=force, as_json=as_json)
@@ -106,7 +106,12 @@ def train(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Run one night: read what is new, learn it, commit a version unless it is worse."""
+    """Learn what is new; commit it unless worse.
+
+    Reads only the rows after the head's cursors, warm-starts from the head, and commits a new version
+    unless the gate finds evidence that it is worse. Exit codes: 0 committed or nothing new, 3 refused,
+    65 bad data, 75 try again later, 78 bad config.
+    """
     from nightfit import commands
 
     cut = (night_rows, night_column, every)
@@ -128,7 +133,10 @@ def predict(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Score a file or a table: add the prediction, the probabilities and the version."""
+    """Score a file or a table.
+
+    Keeps the input's columns and adds prediction, probability_<class> and model_version.
+    """
     from nightfit import commands
 
     commands.predict(data, output, table, model, version, device, config, as_json=as_json)
@@ -167,7 +175,10 @@ def compare(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Replay past data as nights: every model predicts each night before it learns it."""
+    """Replay past data as nights, side by side.
+
+    Every model predicts each night whole before it learns it; nothing is held out, no gate decides.
+    """
     from nightfit import commands
 
     columns = {"key": key, "categorical": categorical, "drop": drop, "missing": missing}
@@ -183,7 +194,7 @@ def log(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """List the versions of every model, one line a night."""
+    """List the versions, one line a night."""
     from nightfit import history
 
     history.log(model, config, as_json=as_json)
@@ -196,7 +207,10 @@ def show(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Show one version: its rows, scores, gate, learning and rejects."""
+    """Show one version in full.
+
+    Its rows, scores, gate, learning, columns and cursors.
+    """
     from nightfit import history
 
     history.show(version, model, config, as_json=as_json)
@@ -208,7 +222,10 @@ def verify(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Check every file of every version against its hash; a wrong one exits 65."""
+    """Check every file against its hash.
+
+    A wrong hash exits 65; leftovers and strangers in the store are warnings.
+    """
     from nightfit import history
 
     raise SystemExit(history.verify(model, config, as_json=as_json))
@@ -216,7 +233,10 @@ def verify(
 
 @app.command()
 def doctor(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """Say what works on this machine and what does not: versions, devices, config, store."""
+    """Say what works here and what does not.
+
+    Versions, devices, config, sources, store; what does not work exits 78.
+    """
     from nightfit import history
 
     raise SystemExit(history.doctor(config, as_json=as_json))

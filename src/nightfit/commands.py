@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nightfit.sources.base import Chunk, Cursor
 
 REFUSED = 3
-Typed = tuple[int | None, str | None, str | None]
+CutOptions = tuple[int | None, str | None, str | None]
 """--night-rows, --night-column and --every, as typed."""
 
 
@@ -47,7 +47,7 @@ def init(data: str, target: str, table_name: str, name: str, path: Path, *, forc
         print_json({"config": str(path), **asdict(guess)})
         return
     rows = [[c, _role(c, guess.target, guess.key, kind), f"{guess.missing[c]:.1%}"] for c, kind in guess.kinds.items()]
-    show(table(f"{guess.n_rows:,} rows of {data}", ("column", "kind", "missing"), rows, left=("column", "kind")))
+    show(f"{guess.n_rows:,} rows of {data}", table(("column", "kind", "missing"), rows, left=("column", "kind")))
     show(
         f"wrote {path}; look it over, then run: nightfit train"
         + ("" if path == Path("configs/nightfit.toml") else f" --config {path}")
@@ -101,7 +101,7 @@ class _Typed:
 def train(
     names: Sequence[str],
     device: str,
-    cut: Typed,
+    cut: CutOptions,
     accept: str | None,
     exclude: int | None,
     path: Path,
@@ -140,7 +140,7 @@ def _print_nights(rounds: list[list[NightResult]], device: str, *, as_json: bool
         return
     columns = ("model", "version", "read", "learned", "held out", "rejected", "log loss", "s", "verdict")
     rows = [_night_row(result) for results in rounds for result in results]
-    show(table(f"learned on {device}", columns, rows, left=("model", "verdict")))
+    show(f"learned on {device}", table(columns, rows, left=("model", "verdict")))
     show(*(f"{result.model}: {note}" for results in rounds for result in results for note in result.notes))
 
 
@@ -219,7 +219,7 @@ def _print_counts(counts: Counts, version: Version, where: str, output: Path | N
 
 
 def compare(
-    data: str | None, target: str | None, cut: Typed, models: str, task: str, columns: dict[str, str], classes: str,
+    data: str | None, target: str | None, cut: CutOptions, models: str, task: str, columns: dict[str, str], classes: str,
     device: str, seed: int, report: Path | None, path: Path | None, *, as_json: bool,
 ) -> None:  # fmt: skip
     """Replay past data as nights."""
@@ -296,6 +296,6 @@ def _print_comparison(result: dict[str, Any], report: Path | None, *, as_json: b
         f"{result['rows']:,} rows, {result['nights']} nights, predicted before they were learned, {result['device']}"
     )
     columns = ("model", "log loss", "accuracy", "macro F1", "learning CPU s", "predicting CPU s")
-    show(table(title, columns, rows, left=("model",)))
+    show(title, table(columns, rows, left=("model",)))
     if report is not None:
         show(f"report: {report}")

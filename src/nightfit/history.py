@@ -58,7 +58,7 @@ def log(name: str | None, path: Path, *, as_json: bool) -> None:
             "verdict",
         )
         rows = [_log_row(entry) for entry in listed]
-        display(table(model, columns, rows, left=("status", "verdict")) if rows else f"{model}: no version yet")
+        display(*([model, table(columns, rows, left=("status", "verdict"))] if rows else [f"{model}: no version yet"]))
 
 
 def _log_json(entry: Entry) -> dict[str, Any]:
@@ -99,8 +99,8 @@ def show(version: int, name: str | None, path: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(_show_json(manifest))
         return
-    display(f"{config.name}/{model} version {manifest.version}: {manifest.verdict}", "")
-    display(table("", ("what", "value"), _show_rows(manifest), left=("what", "value")))
+    display(f"{config.name}/{model} version {manifest.version}: {manifest.verdict}")
+    display(table(("what", "value"), _show_rows(manifest), left=("what", "value")))
 
 
 def _show_json(manifest: Manifest) -> dict[str, Any]:
@@ -190,5 +190,5 @@ def doctor(path: Path, *, as_json: bool) -> int:
         print_json({"ok": ok, "checks": [asdict(check) for check in checks]})
     else:
         rows = [["ok" if check.ok else "PROBLEM", check.what, check.found] for check in checks]
-        display(table("", ("", "what", "found"), rows, left=("", "what", "found")))
+        display(table(("", "what", "found"), rows, left=("", "what", "found")))
     return 0 if ok else ConfigError.exit_code
