@@ -42,15 +42,15 @@ def main() -> int:
             f"\n{n_refused} nights had a model refused by the gate (exit code 3): the version before it stayed in "
             "service, and the next night read the refused rows again together with its own."
         )
-    show("log")
+    show("log", "--model", "deep")
     show("show", str(head_version()))
     predict_next(rows[n_learned : n_learned + 2 * options.night_rows])
+    show("verify")
     show(
         "compare", str(SAMPLE), "--target", TARGET, "--night-rows", str(options.night_rows), "--key", "booking_id",
         "--categorical", "agent,company,is_repeated_guest", "--drop", "arrival_date", "--report", "demo/report.html",
         with_config=False,
     )  # fmt: skip
-    show("verify")
     print(f"\nall of it is in {DEMO}; open {DEMO / 'report.html'} in a browser")
     return 0
 

@@ -33,18 +33,21 @@ torch_index() {
 
 # Make .venv hold the project and its dependencies; $1 is "" or "[dev]". Sets $python.
 environment() {
-    local stamp="$project/.venv/.installed$1" wanted base
+    local base wanted has stamp="$project/.venv/.installed"
     python="$project/.venv/bin/python"
     wanted="$project $(cat "$project/pyproject.toml" "$project/scripts/constraints.txt" | cksum)"
-    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && "$python" -c '' 2>/dev/null; then return; fi
+    has=$("$python" -c '' 2>/dev/null && cat "$stamp" 2>/dev/null) || has=
+    case $has in
+        "$wanted with $1" | "$wanted with [dev]") return ;;
+    esac
     base=$(find_python) || return
     say "installing into $project/.venv ..."
-    if ! "$base" -m venv --clear "$project/.venv"; then
+    if [ "${has% with *}" != "$wanted" ] && ! "$base" -m venv --clear "$project/.venv"; then
         say "making an environment needs Python's venv, however $base has none; on Debian: apt-get install python3-venv"
         return 1
     fi
     # shellcheck disable=SC2046 # no index at all is no argument
-    "$python" -m pip install --quiet --disable-pip-version-check $(torch_index "$python") \
+    "$python" -m pip install -qq --disable-pip-version-check $(torch_index "$python") \
         --constraint "$project/scripts/constraints.txt" --editable "$project$1" || return
-    printf '%s' "$wanted" >"$stamp"
+    printf '%s' "$wanted with $1" >"$stamp"
 }

@@ -17,8 +17,6 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 BLOCK_ROWS = 65_536
 """Rows of a block of `Rows`; also the window within which epochs are shuffled."""
 
-_MATRIX = 2
-
 UNKNOWN_CLASS = -1
 """The `y` of a row whose class the schema has not learned yet."""
 
@@ -40,10 +38,11 @@ class Batch:
     def __post_init__(self) -> None:
         n = len(self.key_hash)
         lengths = {n, len(self.x_num), len(self.x_cat), len(self.y)}
-        if not (self.x_num.ndim == self.x_cat.ndim == _MATRIX and lengths == {n}):
+        dims = (self.key_hash.ndim, self.x_num.ndim, self.x_cat.ndim, self.y.ndim)
+        if dims != (1, 2, 2, 1) or lengths != {n}:
             raise ValueError(
                 "a batch must hold as many keys as rows of x_num, x_cat and y, however their shapes are "
-                f"{self.key_hash.shape}, {self.x_num.shape}, {self.x_cat.shape}, {self.y.shape}",
+                f"{self.key_hash.shape}, {self.x_num.shape}, {self.x_cat.shape} and {self.y.shape}",
             )
 
     def __len__(self) -> int:

@@ -1,11 +1,16 @@
 """From a learner's raw probabilities to ones that can be believed: a temperature and a share of the class prior.
 
-Each night both are chosen anew, from a grid, by how well every pair would have predicted the past nights' rows before
-they were learned (a sum of nightly mean losses that fades). The pure prior is in the grid, so a learner that is
-lost is soon worth what the prior is worth, and no less. Numpy only: serving runs this too.
+Two devices. A grid picks temperature and share by how well every pair would have predicted the past nights' rows
+before they were learned (a sum that fades): after a night or two it knows a learner that is overconfident. A guard,
+the Bayesian weight of "the prior alone is better", adds to the share what no evidence of the past can promise: summed
+over the nights, the mean log loss never exceeds the prior's by more than ln(1 / `GUARD`) = 3 nats in all, whatever
+the learner says and however the data were chosen (`Calibration.observe` has the proof). Numpy only: serving runs it.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,25 +20,37 @@ from nightfit.metrics import CLIP, clipped
 TEMPERATURES = 2.0 ** np.arange(-1.0, 4.01, 0.25)
 PRIOR_SHARES = np.array([0.0, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0])
 
+CAUTION = 0.01 * np.add.outer((np.log2(TEMPERATURES) - 1) ** 2, (np.arange(len(PRIOR_SHARES)) - 3) ** 2)
+"""The losses that the grid starts with: before there is evidence a temperature of 2 and a tenth of the prior."""
+
 FADE = 0.8
 """What a night's evidence is still worth a night later."""
 
+FULL_ROWS = 200
+"""Rows of a full night; a night of fewer counts, and fades the others, in proportion."""
+
 MAX_ROWS = 10_000
-"""Rows of a night that are looked at: enough for two numbers, whatever the size of the night."""
+"""Rows of a night that are looked at, evenly spread: enough for two numbers, whatever the size of the night."""
+
+GUARD, GUARD_LOW, GUARD_HIGH = 0.05, 0.001, 0.99
+"""The guard's first weight and its limits: what a perfect learner pays, and that a poor one can come back."""
 
 
 class Calibration:
-    """A class prior (counts), and the grid of faded losses that temperature and prior share are read from."""
+    """A class prior (counts, float64 [K]), the grid's faded losses, and the guard's weight (float64 [1])."""
 
-    def __init__(self, counts: Array | None = None, losses: Array | None = None) -> None:
+    def __init__(self, counts: Array | None = None, losses: Array = CAUTION, guard: float = GUARD) -> None:
         self.counts = np.zeros(0) if counts is None else counts
-        self.losses = np.zeros((len(TEMPERATURES), len(PRIOR_SHARES))) if losses is None else losses
+        self.losses, self.guard = losses, guard
+
+    @property
+    def is_blank(self) -> bool:
+        """Say whether nothing was observed yet."""
+        return np.array_equal(self.losses, CAUTION)
 
     @property
     def chosen(self) -> tuple[float, float]:
-        """The temperature and the prior's share in use; (1, 0.01) before anything was observed."""
-        if not self.losses.any():
-            return 1.0, 0.01
+        """The temperature, and the prior's share without the guard's."""
         t, s = np.unravel_index(int(self.losses.argmin()), self.losses.shape)
         return float(TEMPERATURES[t]), float(PRIOR_SHARES[s])
 
@@ -46,28 +63,50 @@ class Calibration:
     def apply(self, proba: Array) -> Array:
         """Temper probabilities [n, K] and mix them with the prior."""
         temperature, share = self.chosen
-        return (1 - share) * tempered(proba, temperature) + share * self.prior
+        kept = (1 - share) * (1 - self.guard)
+        return kept * tempered(proba, temperature) + (1 - kept) * self.prior
 
     def observe(self, proba: Array, y: Array) -> None:
-        """Learn from raw probabilities [n, K] of rows and their classes; rows of unknown classes say nothing."""
-        known = np.flatnonzero(y >= 0)[-MAX_ROWS:]
+        """Learn from raw probabilities [n, K] of rows and their classes; rows of unknown classes say nothing.
+
+        The guard w is the posterior weight of the prior beside the grid's choice, with mean losses P and Q: what is
+        served loses at most -ln(w e^-P + (1 - w) e^-Q) = P + ln(w' / w), as a geometric mean is superadditive
+        (Hardy, Littlewood & Polya 1934, no. 24). Over the nights the logarithms telescope to ln(1 / `GUARD`); the
+        lower limit only lowers the sum, the upper one adds 0.01 a night while the prior wins by far.
+        """
+        known = np.flatnonzero(y >= 0)
+        known = known[:: math.ceil(len(known) / MAX_ROWS) or 1]
         if not len(known) or not len(self.counts):
             return
-        y = y[known]
-        prior = self.prior[y]
-        for i, temperature in enumerate(TEMPERATURES):
-            p = tempered(proba[known], temperature)[np.arange(len(y)), y]
-            for j, share in enumerate(PRIOR_SHARES):
-                loss = -np.log(np.maximum((1 - share) * p + share * prior, CLIP)).mean()
-                self.losses[i, j] = FADE * self.losses[i, j] + loss
+        raw, y = proba[known], y[known]
+        prior = self.prior[y][:, None]
+        losses = np.stack([_losses(tempered(raw, t)[np.arange(len(y)), y][:, None], prior) for t in TEMPERATURES])
+        excess = float(losses.flat[self.losses.argmin()] - losses[0, -1])
+        odds = math.log(self.guard / (1 - self.guard)) + excess
+        self.guard = min(max(1 / (1 + math.exp(-odds)), GUARD_LOW), GUARD_HIGH)
+        weight = min(len(y) / FULL_ROWS, 1.0)
+        self.losses = FADE**weight * self.losses + weight * losses
 
     def count(self, y: Array) -> None:
         """Count the classes of learned rows."""
         self.counts = self.counts + np.bincount(y[y >= 0], minlength=len(self.counts))
 
+    def declare(self, n_classes: int) -> None:
+        """Give each of the first classes one pseudo-count."""
+        self.counts = self.counts + (np.arange(len(self.counts)) < n_classes)
+
     def grow(self, n_classes: int) -> None:
         """Append classes that were never seen."""
         self.counts = np.concatenate([self.counts, np.zeros(n_classes - len(self.counts))])
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the state as named arrays."""
+        return {"counts": self.counts, "losses": self.losses, "guard": np.array([self.guard])}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Calibration:
+        """Read what `arrays` returned, among other arrays."""
+        return cls(arrays["counts"], arrays["losses"], float(arrays["guard"][0]))
 
 
 def tempered(proba: Array, temperature: float) -> Array:
@@ -76,3 +115,8 @@ def tempered(proba: Array, temperature: float) -> Array:
         return proba
     power = clipped(proba) ** (1 / temperature) * (proba > 0)
     return np.asarray(power / power.sum(1, keepdims=True))
+
+
+def _losses(p: Array, prior: Array) -> Array:
+    """Return the mean log loss at each of `PRIOR_SHARES`, from the probabilities [n, 1] of the true classes."""
+    return np.asarray(-np.log(np.maximum((1 - PRIOR_SHARES) * p + PRIOR_SHARES * prior, CLIP)).mean(0))

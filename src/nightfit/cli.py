@@ -5,8 +5,11 @@ Nothing heavy is imported at the top: `--help`, `log` and `doctor` must not wait
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -15,34 +18,93 @@ from typer.core import TyperGroup
 
 from nightfit.errors import NightfitError
 
-REFUSED, INTERRUPTED, TERMINATED = 3, 130, 143
+INTERRUPTED, TERMINATED, NOBODY_READS = 130, 143, 141
+TRY_AGAIN, BAD_CONFIG = 75, 78
+
+_OF_THE_MACHINE = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP), BAD_CONFIG),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM), TRY_AGAIN),
+}
+"""Errors of the system that are no bug, wherever they come from, and their exit codes."""
+
+_Misuse: Any = typer.BadParameter.__bases__[0]  # click's UsageError, which typer carries under a private name
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM came."""
 
 
 class _Group(TyperGroup):
     """Turns what escapes from a command into one line and an exit code."""
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's
-        signal.signal(signal.SIGTERM, _terminate)
+    _as_json = False
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> NoReturn:  # noqa: ANN401
+        typed = sys.argv[1:] if args is None else list(args)
+        self._as_json = "--json" in typed
         try:
-            return super().invoke(ctx)
-        except NightfitError as error:
-            _fail(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            _fail("interrupted; nothing was committed that is not whole", INTERRUPTED)
+            code = super().main(typed, *more, **{**options, "standalone_mode": False})
+        except _Misuse as error:
+            if not typed:
+                print(error.format_message())
+                raise SystemExit(2) from None
+            help_ = f"{error.ctx.command_path} --help" if error.ctx else "nightfit --help"
+            self._fail(f"{error.format_message()} See `{help_}`.", 2)
+        raise SystemExit(code or 0)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's
+        came: list[int] = []
+
+        def stop(number: int, _frame: object) -> NoReturn:
+            came.append(number)
+            raise KeyboardInterrupt if number == signal.SIGINT else _TerminatedError
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BaseException as error:
+            if came:  # whatever a library made of it on the way
+                self._stopped(came[0])
+            self._explain(error)
+            raise
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return code
+
+    def _stopped(self, number: int) -> NoReturn:
+        word, code = ("interrupted", INTERRUPTED) if number == signal.SIGINT else ("terminated", TERMINATED)
+        self._fail(f"{word}; nothing was committed that is not whole", code)
+
+    def _explain(self, error: BaseException) -> None:
+        """Say what is no bug; a bug goes on to its traceback, and still makes one JSON object."""
+        if isinstance(error, NightfitError):
+            self._fail(str(error), error.exit_code)
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(NOBODY_READS) from None
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            place = f"{error.filename}: " if error.filename else ""
+            self._fail(
+                f"files must be readable and writable, however {place}{error.strerror}; mend that and run again",
+                _OF_THE_MACHINE[error.errno],
+            )
+        if isinstance(error, Exception) and self._as_json and not isinstance(error, _Misuse):
+            _print_error(f"a bug: {type(error).__name__}: {error}", 1)
+
+    def _fail(self, message: str, code: int) -> NoReturn:
+        line = " ".join(message.split())
+        print(f"nightfit: {line}", file=sys.stderr)
+        if self._as_json:
+            _print_error(line, code)
+        raise SystemExit(code) from None
 
 
-def _terminate(_signal: int, _frame: object) -> NoReturn:
-    raise SystemExit(TERMINATED)
-
-
-def _fail(message: str, code: int) -> NoReturn:
+def _print_error(line: str, code: int) -> None:
     from nightfit.render import print_json
 
-    line = " ".join(message.split())
-    print(f"nightfit: {line}", file=sys.stderr)
-    if "--json" in sys.argv:
-        print_json({"error": line, "exit_code": code})
-    raise SystemExit(code)
+    print_json({"error": line, "exit_code": code})
 
 
 app = typer.Typer(
@@ -105,7 +167,7 @@ def train(
     ] = None,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Learn what is new; commit it unless worse.
 
     Reads only the rows after the head's cursors, warm-starts from the head, and commits a new version
@@ -115,12 +177,12 @@ def train(
     from nightfit import commands
 
     cut = (night_rows, night_column, every)
-    raise SystemExit(commands.train(model or [], device, cut, accept, exclude, config, as_json=as_json))
+    return commands.train(model or [], device, cut, accept, exclude, config, as_json=as_json)
 
 
 @app.command()
 def predict(
-    data: Annotated[str, typer.Argument(metavar="INPUT", help="A CSV file, or a database URL.")],
+    data: Annotated[str, typer.Argument(metavar="INPUT", help="A CSV file, a folder of them, or a database URL.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="A CSV file; stdout if not given.")
     ] = None,
@@ -144,9 +206,12 @@ def predict(
 
 @app.command()
 def compare(
-    data: Annotated[str | None, typer.Argument(help="A CSV file; without it, the data of --config.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(help="A CSV file, a folder of them, or a database URL; else the data of --config.")
+    ] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.")] = None,
-    night_rows: Annotated[int | None, typer.Option(metavar="N", help="Rows of a night.")] = None,
+    table: Annotated[str, typer.Option(metavar="NAME", help="The table, if DATA is a database URL.")] = "",
+    night_rows: Annotated[int | None, typer.Option(metavar="N", help="Rows of a night (of each source).")] = None,
     night_column: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Cut nights by this column of times.")
     ] = None,
@@ -181,10 +246,12 @@ def compare(
     """
     from nightfit import commands
 
+    if config is None and data is None:  # with DATA no config is read unless it is typed
+        config = Path(os.environ.get("NIGHTFIT_CONFIG") or DEFAULT_CONFIG)
     columns = {"key": key, "categorical": categorical, "drop": drop, "missing": missing}
     commands.compare(
-        data, target, (night_rows, night_column, every), models, task, columns, classes, device, seed, report, config,
-        as_json=as_json,
+        data, target, table, (night_rows, night_column, every), models, task, columns, classes, device, seed, report,
+        config, as_json=as_json,
     )  # fmt: skip
 
 
@@ -221,27 +288,29 @@ def verify(
     model: ModelName = None,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Check every file against its hash.
 
     A wrong hash exits 65; leftovers and strangers in the store are warnings.
     """
     from nightfit import history
 
-    raise SystemExit(history.verify(model, config, as_json=as_json))
+    return history.verify(model, config, as_json=as_json)
 
 
 @app.command()
-def doctor(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> None:
+def doctor(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> int:
     """Say what works here and what does not.
 
     Versions, devices, config, sources, store; what does not work exits 78.
     """
     from nightfit import history
 
-    raise SystemExit(history.doctor(config, as_json=as_json))
+    return history.doctor(config, as_json=as_json)
 
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason to fail
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     app(prog_name="nightfit")

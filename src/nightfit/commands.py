@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+import tomllib
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightfit.config import Config, load, parse
-from nightfit.errors import ConfigError, UsageError
+from nightfit.errors import ConfigError, DataError, UsageError
 from nightfit.history import pick
+from nightfit.inputs import Typed, chunks_of
 from nightfit.lock import pipeline_lock
 from nightfit.render import bar, print_json, show, status, table
 
 if TYPE_CHECKING:
     from nightfit.nightly import NightResult
     from nightfit.predict import Counts, Version
-    from nightfit.sources.base import Chunk, Cursor
+    from nightfit.sources.base import Source
 
 REFUSED = 3
+_SEEDS = 2**32
 CutOptions = tuple[int | None, str | None, str | None]
 """--night-rows, --night-column and --every, as typed."""
 
@@ -38,11 +42,15 @@ def init(data: str, target: str, table_name: str, name: str, path: Path, *, forc
         raise ConfigError(
             f"init writes a new config, however {path} is there; name another with --config, or say --force"
         )
-    guess = look(_chunks(data, table_name), data=data, table=table_name, target=target, name=name)
+    with closing(chunks_of(data, table_name)) as chunks:
+        guess = look(chunks, data=data, table=table_name, target=target, name=name)
     text = config_text(guess, _root(path.parent))
-    parse_text(text, path.parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    parse(tomllib.loads(text), path.parent)  # what we write must be legal
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"the config must be writable, however {path}: {error.strerror}; name another file") from None
     if as_json:
         print_json({"config": str(path), **asdict(guess)})
         return
@@ -54,13 +62,6 @@ def init(data: str, target: str, table_name: str, name: str, path: Path, *, forc
     )
 
 
-def parse_text(text: str, folder: Path) -> Config:
-    """Read a config that was just made: what we write must be legal."""
-    import tomllib
-
-    return parse(tomllib.loads(text), folder)
-
-
 def _role(column: str, target: str, key: str, kind: str | None) -> str:
     return {target: "target", key: "key"}.get(column, kind or "no value yet")
 
@@ -69,33 +70,6 @@ def _root(folder: Path) -> str:
     """Return the way from the config's folder to the present one, which is what DATA was typed from."""
     here, there = Path.cwd(), folder.resolve()
     return "/".join([".."] * len(there.relative_to(here).parts)) or "." if there.is_relative_to(here) else str(here)
-
-
-def _chunks(data: str, table_name: str, note: Callable[[str], None] = lambda _: None) -> Iterator[Chunk]:
-    """Yield all rows of a file, a folder or a database table that was named on the command line."""
-    if "://" in data:
-        from nightfit.sources.sql import read_table
-
-        if not table_name:
-            raise UsageError("a database needs --table, however there is none; name the table")
-        return read_table(data, table=table_name, root=Path.cwd())
-    from nightfit.sources.files import FileSource, read_whole
-
-    path = Path(data)
-    if path.is_dir() or (any(c in data for c in "*?[") and not path.exists()):
-        return FileSource(name=data, path=data, root=Path.cwd()).read(None, note)
-    return read_whole(path, note=note)
-
-
-@dataclass(frozen=True)
-class _Typed:
-    """DATA of the command line, as a source that is read once, from its start."""
-
-    name: str
-    table: str = ""
-
-    def read(self, after: Cursor | None, note: Callable[[str], None]) -> Iterator[Chunk]:  # noqa: ARG002 - once
-        return _chunks(self.name, self.table, note)
 
 
 def train(
@@ -165,9 +139,9 @@ def predict(
         )
     config = load(path)
     loaded, where = _version(config, pick(config, name), version, device)
-    with status() as progress:
+    with status() as progress, closing(chunks_of(data, table_name)) as chunks:
         counts = score(
-            loaded, _chunks(data, table_name), config.rules.schema, output,
+            loaded, chunks, config.rules.schema, output,
             progress=lambda n: progress(f"predicting: {n:,} rows"),
         )  # fmt: skip
     _print_counts(counts, loaded, where, output, as_json=as_json)
@@ -175,14 +149,13 @@ def predict(
 
 def _version(config: Config, name: str, number: int | None, device: str | None) -> tuple[Version, str]:
     """Load a version: the one that is asked for, or the newest accepted one that verifies."""
-    from nightfit.errors import DataError
     from nightfit.predict import Version, load_version, usable_schema
     from nightfit.store import Store
 
     lineage = Store(config.store).pipeline(config.name).lineage(name)
     if number is not None:
         manifest = lineage.manifest(number)
-        files = lineage.load(manifest, [n for n in manifest.files if n.endswith(".safetensors")])
+        files = lineage.load(manifest, [n for n in manifest.files if n == "model.safetensors" or device is not None])
     else:
         found = lineage.usable_head(lambda _, why: print(f"nightfit: {why}", file=sys.stderr), quarantine=False)
         if found is None:
@@ -219,8 +192,9 @@ def _print_counts(counts: Counts, version: Version, where: str, output: Path | N
 
 
 def compare(
-    data: str | None, target: str | None, cut: CutOptions, models: str, task: str, columns: dict[str, str], classes: str,
-    device: str, seed: int, report: Path | None, path: Path | None, *, as_json: bool,
+    data: str | None, target: str | None, table_name: str, cut: CutOptions, models: str, task: str,
+    columns: dict[str, str], classes: str, device: str, seed: int, report: Path | None, path: Path | None, *,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Replay past data as nights."""
     if task != "classification":
@@ -229,7 +203,11 @@ def compare(
         )
     if classes not in {"declared", "observed"}:
         raise UsageError(f"--classes must be declared or observed, however it is '{classes}'")
-    config = _compared(data, target, models, columns, path)
+    if not 0 <= seed < _SEEDS:
+        raise UsageError(f"--seed must lie between 0 and {_SEEDS - 1}, however it is {seed}")
+    if report is not None and (report.is_dir() or not report.parent.is_dir()):
+        raise UsageError(f"--report must name a file in a folder that is there, however it is {report}")
+    config, typed = _compared(target, models, columns, path)
     from nightfit.compare import Bench
     from nightfit.compare import compare as replay
     from nightfit.device import choose
@@ -241,11 +219,15 @@ def compare(
         raise UsageError(
             "a comparison needs nights, however none are given; say --night-rows N, or --night-column and --every"
         )
-    sources = [make_source(s, key=config.rules.key, root=config.root) for s in config.sources]
+    sources: list[Source] = [make_source(s, key=config.rules.key, root=config.root) for s in config.sources]
+    if data is not None:
+        sources = [Typed(data, table_name)]
     chosen = choose(device)
-    bench = Bench(config.models, config.rules, parsed, classes, chosen.name, seed)
+    bench = Bench(config.models, config.rules, parsed, classes, chosen.name, seed, typed)
     with bar("comparing") as progress, tempfile.TemporaryDirectory(prefix="nightfit-") as folder:
-        result = replay(bench, [_Typed(data)] if data else sources, Path(folder) / "raw", progress=progress)
+        result = replay(
+            bench, sources if data is None else [Typed(data, table_name)], Path(folder) / "raw", progress=progress
+        )
     result = {**result, "device": f"{chosen.name} ({chosen.reason})", "classes": classes, "seed": seed}
     if report is not None:
         from nightfit.report import write
@@ -254,14 +236,16 @@ def compare(
     _print_comparison(result, report, as_json=as_json)
 
 
-def _compared(data: str | None, target: str | None, models: str, columns: dict[str, str], path: Path | None) -> Config:
-    """Return the config to compare by: the one that is typed, or one made of the options."""
+def _compared(
+    target: str | None, models: str, columns: dict[str, str], path: Path | None
+) -> tuple[Config, dict[str, tuple[str, ...]]]:
+    """Return the config to compare by (typed, or made of the options), and the columns that options name."""
     lists = {name: tuple(part for part in text.split(",") if part) for name, text in columns.items()}
     if path is not None:
         config = load(path)
         rules = replace(config.rules, target=target or config.rules.target)
-    elif data is None or target is None:
-        raise UsageError("compare needs DATA and --target, or --config, however one of them is not given")
+    elif target is None:
+        raise UsageError("compare with DATA needs --target, however there is none; name the column to predict")
     else:
         config = parse({"name": "compare", "target": target, "sources": [{"url": "-"}]}, Path.cwd())
         rules = config.rules
@@ -274,7 +258,8 @@ def _compared(data: str | None, target: str | None, models: str, columns: dict[s
     )
     rules = replace(rules, key=lists["key"] or rules.key, schema=schema)
     names = [name for name in models.split(",") if name] or list(config.models)
-    return replace(config, rules=rules, models={name: config.models[pick(config, name)] for name in names})
+    chosen = {name: config.models[pick(config, name, "--models")] for name in names}
+    return replace(config, rules=rules, models=chosen), {n: lists[n] for n in ("key", "categorical", "drop")}
 
 
 def _print_comparison(result: dict[str, Any], report: Path | None, *, as_json: bool) -> None:
@@ -282,14 +267,7 @@ def _print_comparison(result: dict[str, Any], report: Path | None, *, as_json: b
         print_json(result)
         return
     rows = [
-        [
-            name,
-            s["log_loss"],
-            s["accuracy"],
-            s["macro_f1"],
-            f"{s['learn_cpu_s']:.1f}",
-            f"{s['predict_cpu_s']:.1f}",
-        ]
+        [name, s["log_loss"], s["accuracy"], s["macro_f1"], f"{s['learn_cpu_s']:.1f}", f"{s['predict_cpu_s']:.1f}"]
         for name, s in result["models"].items()
     ]
     title = (
@@ -297,5 +275,7 @@ def _print_comparison(result: dict[str, Any], report: Path | None, *, as_json: b
     )
     columns = ("model", "log loss", "accuracy", "macro F1", "learning CPU s", "predicting CPU s")
     show(title, table(columns, rows, left=("model",)))
+    if result["left_out"]:
+        show(f"left out: {result['left_out']:,} rows without a target, or that could not be split into columns")
     if report is not None:
         show(f"report: {report}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from nightfit.cleaning import adopt, parse_features
 from nightfit.config import ModelConfig
 from nightfit.errors import DataError
 from nightfit.identity import hash_positions
+from nightfit.inputs import column_hint
 from nightfit.jsontypes import Json
 from nightfit.kinds import as_text
 from nightfit.metrics import macro_f1, row_losses
@@ -39,6 +41,8 @@ class Bench:
     classes: str = "declared"
     device: str = "cpu"
     seed: int = 0
+    typed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Columns by the option that names them: these must be there."""
 
 
 @dataclass
@@ -87,6 +91,7 @@ def compare(
     `progress` is told how many of how many rows are done. Raises `DataError` if there are fewer than two nights.
     """
     increment = read_increment(sources, {}, folder)
+    _check_typed(increment, bench.typed)
     labels = _labels(increment, bench.rules)
     n_total = sum(labels.values())
     entrants = {name: _Entrant(_fresh(bench, config, labels)) for name, config in bench.models.items()}
@@ -104,9 +109,19 @@ def compare(
     if not outcomes:
         raise DataError(
             f"a comparison needs two nights at least, however {n_total} rows with a target make {n_nights + 1}; "
-            "take a smaller --night-rows"
+            "take a smaller --night-rows, or another --night-column and --every"
         )
-    return _result(entrants, outcomes)
+    return {**_result(entrants, outcomes), "left_out": increment.n_rows - n_total}
+
+
+def _check_typed(increment: Increment, typed: Mapping[str, Sequence[str]]) -> None:
+    """Raise `DataError` for a column that an option names and no source has: it is misspelt."""
+    there = {column for part in increment.parts for column in part.table.column_names}
+    for option, names in typed.items():
+        for name in names:
+            if name not in there:
+                hint = column_hint(name, sorted(there))
+                raise DataError(f"--{option} must name columns of the data, however '{name}' is none; {hint}")
 
 
 def _fresh(bench: Bench, config: ModelConfig, labels: Mapping[str, int]) -> Model:
@@ -122,9 +137,9 @@ def _labels(increment: Increment, rules: Rules) -> dict[str, int]:
     for part in increment.parts:
         table = part.table
         if rules.target not in table.column_names:
+            hint = column_hint(rules.target, table.column_names)
             raise DataError(
-                f"--target must be a column of the data, however '{rules.target}' is not among those of {part.place}: "
-                f"{', '.join(table.column_names)}"
+                f"the target must be a column of the data, however '{rules.target}' is none of {part.place}; {hint}"
             )
         for pair in pc.value_counts(as_text(table[rules.target].combine_chunks(), rules.schema.missing)):
             label, n = pair["values"].as_py(), pair["counts"].as_py()
@@ -135,41 +150,75 @@ def _labels(increment: Increment, rules: Rules) -> dict[str, int]:
     return counts
 
 
-def _labelled(increment: Increment, rules: Rules) -> Iterator[Any]:
-    """Yield the staged tables without the rows that have no target."""
-    for part in increment.parts:
-        table = part.table
-        yield table.filter(pc.is_valid(as_text(table[rules.target].combine_chunks(), rules.schema.missing)))
+def _labelled(increment: Increment, rules: Rules) -> list[Iterator[Any]]:
+    """Return, for each source, an iterator of its staged tables without the rows that have no target."""
+
+    def tables(source: str) -> Iterator[Any]:
+        for part in increment.parts:
+            if part.source == source:
+                table = part.table
+                yield table.filter(pc.is_valid(as_text(table[rules.target].combine_chunks(), rules.schema.missing)))
+
+    return [tables(source) for source in increment.n_read]
 
 
-def nights(tables: Iterable[Any], cut: Cut) -> Iterator[list[Any]]:
-    """Cut tables, in order, into nights: lists of pieces, as chunks of one source may differ in type.
+def nights(sources: Sequence[Iterable[Any]], cut: Cut) -> Iterator[list[Any]]:
+    """Cut the sources' tables, in order, into nights: lists of pieces, as chunks may differ in type.
 
-    A night ends after `cut.n_rows` rows, or where the period of `cut.column` goes up; a row that comes late belongs
-    to the night in which it comes.
+    A night has `cut.n_rows` rows of each source, or those up to where the period of `cut.column` goes up; a row that
+    comes late, or has no time, belongs to the night in which it comes.
     """
-    held: list[Any] = []
-    n_held, period = 0, -np.inf
-    for table in tables:
-        start = 0
-        while start < table.num_rows:
-            rest = table.slice(start)
-            if cut.n_rows is not None:
-                end = min(cut.n_rows - n_held, rest.num_rows)
-                is_over = n_held + end == cut.n_rows
-            else:
-                periods = cut.periods(rest)
-                if not n_held and np.isfinite(periods).any():
-                    period = max(period, periods[np.isfinite(periods)][0])
-                late = periods > period
-                end, is_over = (int(late.argmax()), True) if late.any() else (rest.num_rows, False)
-            held.append(rest.slice(0, end))
-            n_held, start = n_held + end, start + end
-            if is_over and n_held:
-                yield held
-                held, n_held = [], 0
-    if n_held:
-        yield held
+    readers = [_Reader(iter(tables)) for tables in sources]
+    period = -np.inf
+    while any(reader.fill() for reader in readers):
+        if cut.n_rows is None:
+            period = max(period, min(reader.next_period(cut) for reader in readers))
+        yield [piece for reader in readers for piece in reader.night(cut, period)]
+
+
+@dataclass
+class _Reader:
+    """What is still to come of one source; `held` has been looked at, and is not taken yet."""
+
+    tables: Iterator[Any]
+    held: list[Any] = field(default_factory=list)
+
+    def fill(self) -> bool:
+        """Hold the next table that has rows; say whether there is one."""
+        while not self.held and (table := next(self.tables, None)) is not None:
+            self.held = [table] if table.num_rows else []
+        return bool(self.held)
+
+    def next_period(self, cut: Cut) -> float:
+        """Return the first period to come, infinity if no row has a time."""
+        for table in chain(list(self.held), self._held_on()):
+            periods = cut.periods(table)
+            if np.isfinite(periods).any():
+                return float(periods[np.isfinite(periods)][0])
+        return np.inf
+
+    def _held_on(self) -> Iterator[Any]:
+        for table in self.tables:
+            self.held.append(table)
+            yield table
+
+    def night(self, cut: Cut, period: float) -> Iterator[Any]:
+        """Yield a night's pieces: `cut.n_rows` rows, or those before the first of a later period."""
+        n_left = np.inf if cut.n_rows is None else cut.n_rows
+        while n_left and self.fill():
+            table = self.held.pop(0)
+            end = int(min(n_left, table.num_rows if cut.n_rows else _first_after(cut.periods(table), period)))
+            if end:
+                yield table.slice(0, end)
+            if end < table.num_rows:
+                self.held.insert(0, table.slice(end))
+                return
+            n_left -= end
+
+
+def _first_after(periods: Array, period: float) -> int:
+    late = periods > period
+    return int(late.argmax()) if late.any() else len(periods)
 
 
 def _prepare(tables: Sequence[Any], schema: Schema, rules: Rules, n_before: int) -> tuple[Schema, Rows]:

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _DEFAULT_KINDS = {"deep": "mlp", "linear": "partial_fit"}
+_SEEDS = 2**32
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class _Top:
             raise ValueError(
                 f"name must be 1 to 64 of a-z, 0-9, _ and -, however it is '{self.name}'; it names a folder"
             )
+        if not self.target or self.target in _tuple(self.key):
+            raise ValueError(f"target must be a column that is no key, however it is '{self.target}'")
+        if not 0 <= self.seed < _SEEDS:
+            raise ValueError(f"seed must lie between 0 and {_SEEDS - 1}, however it is {self.seed}")
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout must lie between 0 and 1, however it is {self.holdout}")
         if self.key_scope not in {"pipeline", "source"}:
@@ -104,9 +109,10 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
     if not isinstance(sources, list) or not sources:
         raise ConfigError("at least one [[sources]] table is needed, however there is none; add one with a url")
     built = tuple(_named(build(SourceConfig, table, f"sources[{i}].")) for i, table in enumerate(sources))
-    doubles = {s.name for s in built if [t.name for t in built].count(s.name) > 1}
-    if doubles:
-        raise ConfigError(f"sources must have different names, however '{doubles.pop()}' stands twice; set name")
+    names = [source.name for source in built]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double:
+        raise ConfigError(f"sources must have different names, however '{double}' stands twice; set name")
     return Config(
         name=top.name,
         rules=Rules(
@@ -128,15 +134,24 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
 
 
 def _named(source: SourceConfig) -> SourceConfig:
-    if "://" in source.url and bool(source.table) == bool(source.query):
-        raise ConfigError(
-            f"a database source needs a table or a query, however {source.name or 'one'} has both or none"
-        )
-    if source.name:
-        return source
-    place = re.sub(r"//[^/@]*@", "//", source.url)  # a password must not end in a manifest
+    """Name a source after its place, and check that it is a database or a file, and nothing between."""
     what = source.table or (source.query and "query")
-    return replace(source, name=f"{place}#{what}" if what else place)
+    source = source if source.name else replace(source, name="#".join(filter(None, (_without_password(source), what))))
+    if "://" in source.url and bool(source.table) == bool(source.query):
+        raise ConfigError(f"a database source needs a table or a query, however {source.name} has both or none")
+    if "://" not in source.url and what:
+        raise ConfigError(f"a file has neither table nor query, however {source.name} is given one; take it out")
+    if not source.url:
+        raise ConfigError("a source's url must be a path or a database's URL, however one is empty")
+    return source
+
+
+def _without_password(source: SourceConfig) -> str:
+    """Return the url without user, password and options: names end in manifests and messages."""
+    kind, mark, rest = source.url.partition("://")
+    if not mark or rest.startswith("/"):  # a path, also SQLite's, may hold an "@"
+        return source.url.partition("?")[0] if mark else source.url
+    return f"{kind}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def _models(tables: Any) -> dict[str, ModelConfig]:  # noqa: ANN401 - what TOML holds
@@ -146,9 +161,11 @@ def _models(tables: Any) -> dict[str, ModelConfig]:  # noqa: ANN401 - what TOML 
     for name, table in tables.items():
         if not NAME.fullmatch(name):
             raise ConfigError(f"a model's name must be 1 to 64 of a-z, 0-9, _ and -, however one is '{name}'")
-        options = dict(table) if isinstance(table, dict) else {}
+        if not isinstance(table, dict):
+            raise ConfigError(f"models.{name} must be a table, however it is {table!r}; write [models.{name}]")
+        options = dict(table)
         kind = options.pop("kind", _DEFAULT_KINDS.get(name))
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise ConfigError(f"models.{name}.kind must be one of {', '.join(KINDS)}, however it is {kind!r}")
         models[name] = ModelConfig(kind, build(KINDS[kind], options, f"models.{name}."))
     return models
@@ -162,7 +179,7 @@ def build(cls: type[T], table: Any, where: str, *, also: set[str] | None = None)
     import msgspec
 
     if not isinstance(table, dict):
-        raise ConfigError(f"{where.rstrip('.')} must be a table, however it is {table!r}")
+        raise ConfigError(f"{where.rstrip('.')} must be a table, however it is a {type(table).__name__}")
     legal = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     for key in table:
         if key not in legal:
@@ -183,4 +200,4 @@ def _nearest(key: str, legal: list[str]) -> str:
 
 
 def _tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value
+    return ((value,) if value else ()) if isinstance(value, str) else value

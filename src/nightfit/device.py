@@ -21,7 +21,7 @@ def choose(wanted: str = "auto") -> Device:
 
     Raises `ConfigError` for a name that is none of these, and for a device that this machine does not have.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", wanted):
+    if not re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]*))?|mps", wanted):
         raise ConfigError(f"a device must be auto, cpu, cuda, cuda:N or mps, however '{wanted}' was asked for")
     if wanted == "cpu":
         return Device("cpu", "as asked")

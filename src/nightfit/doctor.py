@@ -5,6 +5,7 @@ Devices are probed in a child process: importing torch is slow, and a broken dri
 
 from __future__ import annotations
 
+import glob
 import json
 import platform
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from nightfit import __version__
 from nightfit.config import Config, load
 from nightfit.errors import NightfitError
+from nightfit.sources.base import SourceConfig
 from nightfit.store import Store
 
 PACKAGES = (
@@ -69,10 +71,16 @@ def _devices() -> Check:
         )
         found = json.loads(probe.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        detail = getattr(error, "stderr", None) or str(error)
-        return Check("devices", False, f"torch cannot be imported: {detail.strip().splitlines()[-1][:200]}")
+        return Check("devices", False, f"torch cannot be imported: {_why(error)}; install nightfit again")
     names = [f"cuda:{i} ({name})" for i, name in enumerate(found["cuda"])] + ["mps"] * found["mps"]
     return Check("devices", True, ", ".join([*names, "cpu"]))
+
+
+def _why(error: Exception) -> str:
+    """Return the last line that the child said, or how it ended."""
+    said = str(getattr(error, "stderr", None) or "").strip().splitlines()
+    code = getattr(error, "returncode", None)
+    return said[-1][:200] if said else f"its process ended with {code}" if code else type(error).__name__
 
 
 def _config(path: Path) -> list[Check]:
@@ -89,17 +97,21 @@ def _config(path: Path) -> list[Check]:
 
 
 def _sources(config: Config) -> list[Check]:
-    checks = []
-    for source in config.sources:
-        path = config.root / source.url.removeprefix("sqlite:///")
-        is_local = "://" not in source.url or source.url.startswith("sqlite:///")
-        if not is_local:
-            checks.append(Check(f"source {source.name}", True, "a server; it is asked when a night reads it"))
-        elif path.exists() or any(c in source.url for c in "*?[") or source.optional:
-            checks.append(Check(f"source {source.name}", True, f"{path}{'' if path.exists() else ', not there now'}"))
-        else:
-            checks.append(Check(f"source {source.name}", False, f"{path} is not there; put it there, or mend the url"))
-    return checks
+    return [_source(source, config.root) for source in config.sources]
+
+
+def _source(source: SourceConfig, root: Path) -> Check:
+    what, is_sqlite = f"source {source.name}", source.url.startswith("sqlite:///")
+    if "://" in source.url and not is_sqlite:
+        return Check(what, True, "a server; it is asked when a night reads it")
+    path = root / source.url.removeprefix("sqlite:///").partition("?")[0] if is_sqlite else root / source.url
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        return Check(what, False, f"{path} cannot be looked at: {error.strerror}; mend its permissions")
+    if is_there or source.optional or glob.has_magic(source.url):
+        return Check(what, True, f"{path}{'' if is_there else ', not there now'}")
+    return Check(what, False, f"{path} is not there; put it there, or mend the url")
 
 
 def _store(config: Config) -> list[Check]:

@@ -30,12 +30,16 @@ class GateConfig:
     """Held-out rows below which nothing is evidence."""
 
     def __post_init__(self) -> None:
-        if self.margin < 0 or self.forgetting_margin < 0 or self.min_rows < 2:  # noqa: PLR2004 - a spread needs two
+        if not (self.margin >= 0 and self.forgetting_margin >= 0 and self.min_rows >= 2):  # noqa: PLR2004 - a spread needs two
             raise ValueError("gate margins must be at least 0 and min_rows at least 2, however they are less")
 
 
 _NONE = np.zeros(0)
-_REFUSING = {"broken", "forgetting", "worse"}
+
+_LEAST_LOSS = 0.01
+"""Margins are shares of at least this loss: one percent of next to nothing is no difference that anyone notices."""
+
+_REFUSING = {"forgetting", "worse"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,6 @@ class Evidence:
     kept_candidate: Array = field(default_factory=lambda: _NONE)
     kept_champion: Array = field(default_factory=lambda: _NONE)
     has_champion: bool = True
-    forgetting_refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,21 @@ class Decision:
 
 def decide(evidence: Evidence, config: GateConfig, *, override: str | None = None) -> Decision:
     """Decide whether the candidate becomes the head. `override`: a person's reason to accept it anyway."""
+    if not _is_finite(evidence):
+        why = "its weights, or what it predicts, are not finite: learning has diverged"
+        return Decision(False, "broken", f"refused: {why}", {})
     figures = _figures(evidence)
     reason, why = _judge(evidence, figures, config)
     if reason not in _REFUSING:
         return Decision(True, reason, f"accepted: {why}", _json(figures))
-    if override and reason != "broken":
+    if override:
         verdict = f"accepted by hand ({override}), against the gate: {why}"
         return Decision(True, "override", verdict, {**_json(figures), "override": override})
     return Decision(False, reason, f"refused{' for now' * (reason == 'forgetting')}: {why}", _json(figures))
+
+
+def _is_finite(e: Evidence) -> bool:
+    return e.finite and all(np.isfinite(losses).all() for losses in (e.tonight_candidate, e.memory_candidate))
 
 
 def _figures(e: Evidence) -> dict[str, Interval]:
@@ -91,49 +101,66 @@ def _figures(e: Evidence) -> dict[str, Interval]:
     return {name: paired_interval(difference) for name, difference in sets.items()}
 
 
-def _judge(e: Evidence, figures: dict[str, Interval], config: GateConfig) -> tuple[Reason, str]:  # noqa: PLR0911 - rules
+def _judge(e: Evidence, figures: dict[str, Interval], config: GateConfig) -> tuple[Reason, str]:
     """Go through the rules in their order; the first that applies decides."""
     kept, pooled = figures["kept"], figures["pooled"]
     champion = np.concatenate([e.tonight_champion, e.memory_champion])
-    if not e.finite:
-        return "broken", "its weights are not finite, learning has diverged"
     if not e.has_champion:
         return "first", "it is the first"
     if kept.n >= config.min_rows and kept.mean < 0:
         return "confirmed", _confirmed(kept, e)
     if pooled.n < config.min_rows:
-        return "accepted", f"not enough evidence, {pooled.n} held-out rows of the {config.min_rows} needed"
-    if _forgets(e, figures["tonight"], figures["memory"], config) and not e.forgetting_refused:
-        return "forgetting", _forgetting(figures["tonight"], figures["memory"], e)
-    if pooled.low > config.margin * champion.mean():
-        return "worse", f"it is worse, {_change(pooled, champion)} on {pooled.n} held-out rows"
-    return "accepted", f"{_change(pooled, champion)} on {pooled.n} held-out rows"
+        return "accepted", f"not enough evidence, {pooled.n:,} held-out rows of the {config.min_rows} needed"
+    if _forgets(e, figures["tonight"], figures["memory"], config):
+        return "forgetting", _forgetting(figures, e, config)
+    if pooled.low > config.margin * _base(champion):
+        return "worse", f"it is worse, {_change(pooled, champion)} on {pooled.n:,} held-out rows"
+    return "accepted", f"{_change(pooled, champion)} on {pooled.n:,} held-out rows"
 
 
 def _forgets(e: Evidence, tonight: Interval, memory: Interval, config: GateConfig) -> bool:
-    """Better tonight, but with evidence worse on earlier nights: a poisoned night, or a real change."""
+    """Better tonight, but with evidence worse on earlier nights: a poisoned night, or a real change.
+
+    Later rows tell which; until they have spoken for the change, and if they speak against it, it is refused. (To refuse
+    only once lets a poisoned night in with the next rows, however few: tonight's then hold out the poisoned ones too.)
+    """
     if memory.n < config.min_rows or tonight.n == 0:
         return False
-    return tonight.mean < 0 and memory.low > config.forgetting_margin * float(e.memory_champion.mean())
+    return tonight.mean < 0 and memory.low > config.forgetting_margin * _base(e.memory_champion)
+
+
+def _base(champion: Array) -> float:
+    """Return the champion's loss, of which margins and changes are shares."""
+    return max(float(champion.mean()), _LEAST_LOSS)
 
 
 def _change(interval: Interval, champion: Array) -> str:
     """Say how much the loss changes, with its interval, as shares of the champion's loss."""
-    base = max(float(champion.mean()), 1e-12)
+    base = _base(champion)
+    if interval.n < 2:  # noqa: PLR2004 - a spread needs two
+        return f"log loss {interval.mean / base:+.1%} on one row"
     return f"log loss {interval.mean / base:+.1%} ({interval.low / base:+.1%} to {interval.high / base:+.1%})"
 
 
-def _forgetting(tonight: Interval, memory: Interval, e: Evidence) -> str:
+def _forgetting(figures: dict[str, Interval], e: Evidence, config: GateConfig) -> str:
+    tonight, memory, kept = (figures[name] for name in ("tonight", "memory", "kept"))
+    if kept.n >= config.min_rows:
+        then = (
+            f"and the candidate kept before has {_change(kept, e.kept_champion)} on the {kept.n:,} rows that came since"
+        )
+    else:
+        left = f"{config.min_rows - kept.n:,} more" if kept.n else f"{config.min_rows:,}"
+        then = f"it is kept, and wins if it predicts the next rows better, of which {left} are needed"
     return (
         f"{_change(tonight, e.tonight_champion)} tonight, but {_change(memory, e.memory_champion)} "
-        f"on {memory.n} rows of earlier nights; it is kept, and wins if it predicts the next rows better"
+        f"on {memory.n:,} rows of earlier nights; {then}"
     )
 
 
 def _confirmed(kept: Interval, e: Evidence) -> str:
     return (
         f"the change is real, the candidate refused before has {_change(kept, e.kept_champion)} "
-        f"on the {kept.n} rows that came since"
+        f"on the {kept.n:,} rows that came since"
     )
 
 

@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from nightfit.store import Entry
 
 
-def pick(config: Config, name: str | None) -> str:
+def pick(config: Config, name: str | None, option: str = "--model") -> str:
     """Return the model that is asked for, or the config's first.
 
     Raises `ConfigError` for one that the config does not have.
     """
     if name is not None and name not in config.models:
-        raise ConfigError(f"--model must be one of {', '.join(config.models)}, however it is '{name}'")
-    return name or next(iter(config.models))
+        raise ConfigError(f"{option} must name one of {', '.join(config.models)}, however it is '{name}'")
+    return next(iter(config.models)) if name is None else name
 
 
 def lineages(config: Config, name: str | None) -> dict[str, Lineage]:
     """Return the lineages that a command covers: all of them unless one is named."""
     pipeline = Store(config.store).pipeline(config.name)
-    names = [pick(config, name)] if name else list(config.models)
+    names = list(config.models) if name is None else [pick(config, name)]
     return {model: pipeline.lineage(model) for model in names}
 
 
@@ -158,13 +158,14 @@ def learning_sentence(learning: dict[str, Any], parent: int | None) -> str:
     """Say where the loss on tonight's rows began and ended: a warm start begins at its parent's, not at chance."""
     if not learning.get("rows"):
         return "no rows to learn: cursors moved, weights stayed"
-    chance = f"knowing only the class shares it would be {learning['loss_of_class_shares']:.4f}"
-    if learning["loss_before"] is None:
-        return f"cold start; loss {learning['loss_after']:.4f} after ({chance})"
-    return (
-        f"warm start from version {parent}: loss {learning['loss_before']:.4f} before, {learning['loss_after']:.4f} "
-        f"after ({chance})"
+    before, after, shares = (
+        "not a number" if learning[name] is None else f"{learning[name]:.4f}"
+        for name in ("loss_before", "loss_after", "loss_of_class_shares")
     )
+    chance = f"knowing only the class shares it would be {shares}"
+    if learning["loss_before"] is None:
+        return f"cold start; loss {after} after ({chance})"
+    return f"warm start from version {parent}: loss {before} before, {after} after ({chance})"
 
 
 def verify(name: str | None, path: Path, *, as_json: bool) -> int:
@@ -176,7 +177,10 @@ def verify(name: str | None, path: Path, *, as_json: bool) -> int:
         print_json({"ok": not n_errors, "models": listed})
     else:
         lines = [f"{model}: {f.level}: {f.message}" for model, findings in found.items() for f in findings]
-        display(*lines, "every file of every version verifies" if not n_errors else f"{n_errors} errors")
+        display(
+            *lines,
+            "every file of every version verifies" if not n_errors else f"{n_errors} error{'s' * (n_errors > 1)}",
+        )
     return DataError.exit_code if n_errors else 0
 
 

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightfit.errors import DataError, UsageError
+from nightfit.inputs import column_hint
 from nightfit.kinds import as_text, infer_kind
+from nightfit.schema import Schema
 
 if TYPE_CHECKING:
     from nightfit.kinds import Kind
@@ -46,17 +47,21 @@ def look(chunks: Iterator[Chunk], *, data: str, table: str, target: str, name: s
     Raises `DataError` if the target is not there, or has no value.
     """
     tables = [chunk.table for chunk in islice(chunks, _SAMPLE_CHUNKS)]
-    if not tables or not sum(table.num_rows for table in tables):
-        raise DataError(f"init needs rows to look at, however {data} has none")
-    columns = {c: pa.concat_arrays([as_text(t[c].combine_chunks()) for t in tables]) for c in tables[0].column_names}
+    n_rows = sum(table.num_rows for table in tables)
+    if not n_rows:
+        raise DataError(f"init needs rows to look at, however {data} has none; name data that has")
+    names = dict.fromkeys(name for table in tables for name in table.column_names)
+    columns = {name: pa.concat_arrays([_text(table, name) for table in tables]) for name in names}
     if target not in columns:
-        near = get_close_matches(target, columns, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(columns)}"
+        hint = column_hint(target, columns)
         raise DataError(f"--target must be a column of the data, however '{target}' is none of {data}; {hint}")
-    classes = pc.unique(columns[target].drop_null())
-    if not len(classes):
-        raise DataError(f"the target must have values, however '{target}' of {data} is empty in the rows looked at")
-    n_rows = len(columns[target])
+    classes = pc.unique(columns[target].drop_null()).to_pylist()
+    if not classes:
+        raise DataError(
+            f"the target must have values, however '{target}' of {data} is empty in the rows looked at; "
+            "choose another, or mend the data"
+        )
+    Schema().with_classes(classes)  # not more than a model can learn
     return Guess(
         name=name or _name(data, table),
         data=data,
@@ -68,6 +73,11 @@ def look(chunks: Iterator[Chunk], *, data: str, table: str, target: str, name: s
         n_classes=len(classes),
         n_rows=n_rows,
     )
+
+
+def _text(table: Any, name: str) -> Any:  # noqa: ANN401 - pyarrow ships no types
+    """Return a column as text; files of a folder need not all have it."""
+    return as_text(table[name].combine_chunks()) if name in table.column_names else pa.nulls(len(table), pa.string())
 
 
 def _is_key(name: str, text: Any) -> bool:  # noqa: ANN401 - pyarrow ships no types
@@ -103,7 +113,7 @@ def config_text(guess: Guess, root: str) -> str:
         *([f"table = {_toml(guess.table)}", f"cursor = {_toml(guess.key)}"] if is_database else []),
         "",
         "[schema]",
-        f"# found as text: {', '.join(texts) or 'nothing'}",
+        f"# found as text: {', '.join(map(_toml, texts)) or 'nothing'}",
         "categorical = []  # columns that are categories although they look like numbers",
         "drop = []         # columns that must not be features: what is known only after the target is",
         'on_missing_column = "stop"',
@@ -116,4 +126,6 @@ def config_text(guess: Guess, root: str) -> str:
 
 
 def _toml(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # a JSON string is a TOML basic string
+    """Return a TOML basic string, which is a JSON string whose odd characters are all escaped."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)

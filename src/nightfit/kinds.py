@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightfit.batch import Array
+from nightfit.errors import DataError
 
 Kind: TypeAlias = Literal["numeric", "boolean", "datetime", "categorical"]
 
@@ -23,15 +24,19 @@ CATEGORY_LENGTH = 200
 """Characters of a category that count; longer text is cut."""
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_DATETIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)? ?(Z|[+-]\d{2}:?\d{2})?$"
-_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
+_DATETIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}:?\d{2}))?)?$"
+_TRUE, _FALSE = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
+_TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6}
 
 _MOSTLY = 0.95
 """Share of a column's values that must read as numbers (or times) to make it one; the rest become rejects."""
 
 
 def as_text(column: Any, missing: tuple[str, ...] = ("",)) -> Any:  # noqa: ANN401 - pyarrow ships no types
-    """Return trimmed text, null where missing; 5, 5.0 and "5" are the same text."""
+    """Return trimmed text, null where missing; the numbers 5, 5.0 and 5.00 (a decimal) are the text "5".
+
+    Raises `DataError` for what has no text: lists, structs, bytes that are not UTF-8.
+    """
     text = _to_string(column)
     text = pc.utf8_trim_whitespace(text)
     return pc.if_else(pc.fill_null(pc.is_in(text, value_set=pa.array(missing, pa.string())), True), None, text)
@@ -45,14 +50,33 @@ def _to_string(column: Any) -> Any:  # noqa: ANN401
         return _floats_as_text(column)
     if pa.types.is_boolean(kind):
         return pc.if_else(column, "true", "false")
-    return pc.cast(column, pa.string())
+    try:
+        text = pc.cast(column, pa.string())
+    except pa.ArrowException as error:
+        raise DataError(
+            f"a column must hold numbers, text, booleans or times, however one holds {kind} ({error}); "
+            "convert it in the source's query, or drop it there"
+        ) from None
+    if pa.types.is_decimal(kind):
+        return _without_zeros(text) if kind.scale > 0 else text
+    return pc.replace_substring_regex(text, r"\.0+(Z|[+-]\d{4})?$", r"\1") if pa.types.is_timestamp(kind) else text
+
+
+def _without_zeros(text: Any) -> Any:  # noqa: ANN401
+    return pc.replace_substring_regex(pc.utf8_rtrim(text, "0"), r"\.$", "")
 
 
 def _floats_as_text(column: Any) -> Any:  # noqa: ANN401
-    values = column.to_numpy(zero_copy_only=False)
-    whole = np.isfinite(values) & (values == np.round(values)) & (np.abs(values) < 2**53)
-    text = [None if np.isnan(v) else str(int(v)) if w else repr(float(v)) for v, w in zip(values, whole, strict=True)]
-    return pa.array(text, pa.string())
+    """Spell each distinct number once, of which labels and categories have few."""
+    coded = pc.cast(column, pa.float64()).dictionary_encode()
+    words = [_float_as_text(value) for value in coded.dictionary.to_pylist()]
+    return pa.array(words, pa.string()).take(coded.indices)
+
+
+def _float_as_text(value: float) -> str | None:
+    if value != value:  # noqa: PLR0124 - NaN
+        return None
+    return str(int(value)) if abs(value) < 2**53 and value.is_integer() else repr(value)
 
 
 def infer_kind(text: Any) -> Kind | None:  # noqa: ANN401
@@ -89,13 +113,22 @@ def parse(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Any, Array
 
 
 def _parse_float(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Array, Array]:  # noqa: ANN401
-    if kind == "numeric" and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        values = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        return ~np.isnan(values), values
+    if kind == "numeric" and _is_plain_number(column.type):
+        values = _floats(column)
+        return ~np.isnan(values) & ~np.isin(values, _floats_of(missing)), values
     if kind == "datetime" and pa.types.is_timestamp(column.type):
         return _mask(column), _seconds(column)
     text = as_text(column, missing)
     return _mask(text), {"numeric": _numbers, "boolean": _booleans, "datetime": _times}[kind](text)
+
+
+def _is_plain_number(kind: Any) -> bool:  # noqa: ANN401
+    return any(test(kind) for test in (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean))
+
+
+def _floats_of(missing: tuple[str, ...]) -> Array:
+    """Return the numbers among the texts that mean "no value": -999 does so in a typed column too."""
+    return _numbers(pa.array(missing, pa.string()))
 
 
 def _mask(column: Any) -> Array:  # noqa: ANN401
@@ -108,23 +141,30 @@ def _numbers(text: Any) -> Array:  # noqa: ANN401
 
 
 def _booleans(text: Any) -> Array:  # noqa: ANN401
-    lower = pc.utf8_lower(text)
+    lower, numbers = pc.utf8_lower(text), _numbers(text)
     true, false = (
         pc.is_in(lower, value_set=pa.array(words)).to_numpy(zero_copy_only=False) for words in (_TRUE, _FALSE)
     )
-    return np.where(true, 1.0, np.where(false, 0.0, np.nan))
+    return np.where(true | (numbers == 1), 1.0, np.where(false | (numbers == 0), 0.0, np.nan))
 
 
 def _times(text: Any) -> Array:  # noqa: ANN401
     import pandas as pd
 
-    readable = pc.if_else(pc.match_substring_regex(text, _DATETIME), text, None)
+    # Microseconds: pandas would read all times as nanoseconds if one has them, and lose those before 1677.
+    readable = pc.replace_substring_regex(
+        pc.if_else(pc.match_substring_regex(text, _DATETIME), text, None), r"(\.\d{6})\d+", r"\1"
+    )
     times = pd.to_datetime(readable.to_numpy(zero_copy_only=False), format="ISO8601", utc=True, errors="coerce")
     return _seconds(pa.array(times.as_unit("us").tz_localize(None)))
 
 
 def _seconds(times: Any) -> Array:  # noqa: ANN401
-    return _floats(pc.cast(pc.cast(times, pa.timestamp("us")), pa.int64())) / 1e6
+    """Return seconds since 1970 (UTC, which times without a zone are taken for), cut to microseconds."""
+    unit, ticks = times.type.unit, pc.cast(times, pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    if unit == "ns":
+        unit, ticks = "us", ticks // 1000
+    return np.where(_mask(times), ticks / _TICKS[unit], np.nan)
 
 
 def _floats(column: Any) -> Array:  # noqa: ANN401

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from nightfit.batch import Array
 
 N_NIGHTS = 32
 """Nights in which a row that comes again is recognised."""
+
+_DTYPES: dict[str, np.dtype[Any]] = {"U64": np.dtype("<u8"), "I32": np.dtype("<i4"), "U8": np.dtype("u1")}
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,29 @@ class Segment:
         names = tuple(json.loads(arrays["names"].tobytes()))
         return cls(arrays["keys"], arrays["values"], arrays["places"], names)
 
+    @classmethod
+    def open(cls, path: Path) -> Segment:
+        """Map a segment that `arrays` made and safetensors wrote; its bytes were verified by the caller."""
+        data = np.memmap(path, np.uint8, "r")
+        start = 8 + int(data[:8].view("<u8")[0])  # the format: length of the header, header, tensors
+        header = json.loads(data[8:start].tobytes())
+        header.pop("__metadata__", None)
+        arrays = {}
+        for name, tensor in header.items():
+            first, end = tensor["data_offsets"]
+            arrays[name] = data[start + first : start + end].view(_DTYPES[tensor["dtype"]])
+        return cls.from_arrays(arrays)
+
     def find(self, keys: Array) -> tuple[Array, Array]:
-        """Return which keys are here (bool [n]), and their index (0 where they are not)."""
+        """Return which keys are here (bool [n]), and their index (0 where they are not).
+
+        Sorted keys are found with one pass over the pages of a mapped segment.
+        """
         if not len(self.keys):
             return np.zeros(len(keys), bool), np.zeros(len(keys), np.int64)
         index = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return self.keys[index] == keys, index
+        found = np.asarray(self.keys[index] == keys)
+        return found, np.where(found, index, 0)
 
 
 class Known:
@@ -60,14 +81,15 @@ class Known:
 
         Of several nights the newest counts: a row met again renews its hash.
         """
+        order = np.argsort(keys, kind="stable")
         met, same, place = np.zeros(len(keys), bool), np.zeros(len(keys), bool), np.zeros(len(keys), np.int64)
         n_names = 0
         for segment in self._segments:
-            found, index = segment.find(keys)
-            new = found & ~met
-            same[new] = segment.values[index[new]] == values[new]
-            place[new] = segment.places[index[new]] + n_names
-            met |= found
+            found, index = segment.find(keys[order])
+            new = found & ~met[order]
+            rows, index = order[new], index[new]
+            met[rows], same[rows] = True, segment.values[index] == values[rows]
+            place[rows] = segment.places[index] + n_names
             n_names += len(segment.names)
         return met, same, place
 

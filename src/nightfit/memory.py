@@ -17,9 +17,8 @@ class Memory:
 
     def __init__(self, capacity: int, batch: Batch | None = None) -> None:
         self.capacity = capacity
-        self.batch = batch or Batch(
-            np.zeros(0, np.uint64), np.zeros((0, 0)), np.zeros((0, 0), np.int32), np.zeros(0, np.int64)
-        )
+        none = Batch(np.zeros(0, np.uint64), np.zeros((0, 0)), np.zeros((0, 0), np.int32), np.zeros(0, np.int64))
+        self.batch = none if batch is None else batch
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -34,10 +33,10 @@ class Memory:
         self.batch = Batch(old.key_hash, x_num, x_cat, old.y)
 
     def add(self, batch: Batch) -> None:
-        """Offer rows; those of unknown classes are not kept."""
-        joined = concat([self.batch, batch.take(batch.y >= 0)])
-        order = np.argsort(priority(joined.key_hash), kind="stable")[: self.capacity]
-        self.batch = joined.take(order)
+        """Offer rows; those of unknown classes are not kept, and of a key that comes twice the newest is."""
+        newest_first = concat([batch.take(batch.y >= 0).take(slice(None, None, -1)), self.batch])
+        _, order = np.unique(priority(newest_first.key_hash), return_index=True)
+        self.batch = newest_first.take(order[: self.capacity])
 
     def arrays(self) -> dict[str, Array]:
         """Return the rows as named arrays."""

@@ -73,11 +73,15 @@ class Model:
         return np.concatenate([none, *(self.learner.predict_proba(block) for block in rows.chunks())])
 
     def learn(self, rows: Rows, *, seed: int) -> None:
-        """Take the rows' moments, then fine-tune. `seed` and the number of nights before make the random state."""
+        """Take the rows' moments, then fine-tune. `seed` and the number of nights before make the random state.
+
+        Without rows it does nothing.
+        """
+        if not len(rows):
+            return
         for block in rows.chunks():
             self.normaliser.update(torch.from_numpy(np.array(block.x_num)))
-        if len(rows):
-            self.learner.learn(rows, seed=seed * 100_003 + self.n_nights)
+        self.learner.learn(rows, seed=seed * 100_003 + self.n_nights)
         self.n_nights += 1
 
     def is_finite(self) -> bool:

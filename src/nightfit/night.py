@@ -9,33 +9,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nightfit.batch import Array, Rows, stage
 from nightfit.checkpoint import Draft, Manifest, RowCounts, pack, unpack
-from nightfit.cleaning import CleanNight, Fate, adopt, clean, too_many_rejects
-from nightfit.errors import CheckpointError, ConfigError, DataError, UsageError
+from nightfit.cleaning import adopt, clean
+from nightfit.errors import CheckpointError, ConfigError, DataError
+from nightfit.fates import CleanNight, Fate, too_many_rejects
 from nightfit.gate import Decision, Evidence, decide
-from nightfit.known import N_NIGHTS, Known, Segment
+from nightfit.known import N_NIGHTS, Segment
 from nightfit.metrics import classification_scores, row_losses
 from nightfit.model import Model
+from nightfit.standing import EXCLUDED, Standing
 
 if TYPE_CHECKING:
     from nightfit.config import Config, ModelConfig
     from nightfit.device import Device
     from nightfit.jsontypes import Json
-    from nightfit.sources.base import Cursor
     from nightfit.sources.increment import Cut, Increment
-    from nightfit.store import Lineage
 
 MANY_REFUSALS = 3
 """Refusals in a row after which a person should look."""
-
-_LEFT_OUT = np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -48,53 +45,6 @@ class Request:
     exclude: int | None = None
     cut: Cut | None = None
     progress: Callable[[str], None] = lambda _: None
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a lineage stands before the night: its head with that head's files, and what was refused since."""
-
-    name: str
-    lineage: Lineage
-    head: Manifest | None
-    files: dict[str, bytes]
-    refused: tuple[Manifest, ...]
-    excluded: tuple[int, ...]
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, lineage: Lineage, name: str) -> Standing:
-        """Look a lineage up; versions that do not verify are set aside, which needs the pipeline's lock."""
-        notes: list[str] = []
-        head, files = lineage.usable_head(lambda _, why: notes.append(f"{why}; it is set aside")) or (
-            None,
-            {},
-        )
-        refused: list[Manifest] = []
-        excluded = head.excluded if head else []
-        for manifest in lineage.newest_first():
-            if not refused:
-                excluded = manifest.excluded
-            if head and manifest.version <= head.version:
-                break
-            if manifest.parent == (head.version if head else None):
-                refused.insert(0, manifest)
-        return cls(name, lineage, head, files, tuple(refused), tuple(excluded), tuple(notes))
-
-    @property
-    def cursors(self) -> dict[str, Cursor]:
-        """How far the head has read each source."""
-        return self.head.cursors if self.head else {}
-
-    @property
-    def skip(self) -> dict[str, int]:
-        """How many rows of each source the refused nights read: a night of a long history is cut after them."""
-        return dict(self.refused[-1].night["read"]) if self.refused else {}  # type: ignore[arg-type]
-
-    @property
-    def version(self) -> int | None:
-        """The head's version."""
-        return self.head.version if self.head else None
 
 
 class Night:
@@ -136,61 +86,35 @@ class Night:
         return self._loaded(self._standing.head, self._standing.files)
 
     def _loaded(self, manifest: Manifest, files: dict[str, bytes]) -> Model:
-        wanted = self._config.models[self._standing.name]
+        wanted, rules = self._config.models[self._standing.name], self._config.rules
+        data = _data(manifest)
+        for what, was, now in (("target", data["target"], rules.target), ("key", data["key"], list(rules.key))):
+            if was != now:
+                raise ConfigError(
+                    f"a lineage keeps its {what}, however it is {now!r} now and was {was!r} in version "
+                    f"{manifest.version} of {manifest.model}; set it back, or give the model or the pipeline a new name"
+                )
         return load_model(manifest, files, wanted, device=self._request.device.name, seed=self._config.seed)
 
     def _clean(self, champion: Model) -> CleanNight:
         """Give every row its fate, and stop if too many are rejects."""
         self._say("cleaning")
+        standing, head = self._standing, self._standing.head
         self._schema = adopt(champion.schema, (part.table for part in self._increment.parts), self._config.rules)
+        self._excluded = standing.excluded_keys(self._request.exclude)
         night = clean(
-            self._increment, self._schema, self._config.rules,
-            known=self._known(), excluded=self._excluded(), folder=self._folder / "clean",
-        )  # fmt: skip
+            self._increment,
+            self._schema,
+            self._config.rules,
+            known=standing.known(self.notes.append),
+            excluded=self._excluded,
+            delivered=_data(head)["columns"] if head else {},
+            folder=self._folder / "clean",
+        )
         sentence = too_many_rejects(night, self._increment.n_rows, self._config.rules.schema.max_reject_share)
         if sentence and not self._request.accept:
             raise DataError(sentence)
         return night
-
-    def _known(self) -> Known:
-        """Return the identities of the last nights; a rotten segment costs that night's check, not the version."""
-        segments = []
-        for sha in self._standing.head.segments[:N_NIGHTS] if self._standing.head else ():
-            try:
-                segments.append(self._segment(sha))
-            except CheckpointError as error:
-                self.notes.append(f"{error}; rows of that night that come again will not be recognised")
-        return Known(segments)
-
-    def _segment(self, sha: str) -> Segment:
-        return Segment.from_arrays(unpack(self._standing.lineage.segment(sha)))
-
-    @cached_property
-    def _excluded_versions(self) -> list[int]:
-        asked = self._request.exclude
-        return sorted({*self._standing.excluded, *([asked] if asked is not None else ())})
-
-    def _excluded(self) -> Array:
-        """Return the sorted keys of the rows that excluded versions were the first to read."""
-        lineage, head = self._standing.lineage, self._standing.head
-        asked = self._request.exclude
-        if asked is not None and head and asked in {m.version for m in lineage.ancestry(head)}:
-            raise UsageError(
-                f"--exclude must name a version that was refused or rolled back, however the head has learned "
-                f"version {asked}'s rows; roll back first"
-            )
-        keys = [_LEFT_OUT]
-        for version in self._excluded_versions:
-            manifest = lineage.manifest(version)
-            own = self._segment(manifest.segments[0]).keys
-            keys.append(np.setdiff1d(own, self._keys_before(manifest)))
-        return np.unique(np.concatenate(keys))
-
-    def _keys_before(self, manifest: Manifest) -> Array:
-        """Return the keys that were read before a version: in its ancestry, and by refused ones beside it."""
-        beside = [m.segments[:1] for m in self._standing.lineage.newest_first() if m.version < manifest.version]
-        shas = {*manifest.segments[1:], *(sha for shas in beside for sha in shas)}
-        return np.concatenate([_LEFT_OUT, *(self._segment(sha).keys for sha in shas)])
 
     def _test(self, champion: Model, night: CleanNight) -> dict[str, float]:
         """Score the champion on all new rows, before anything learns them."""
@@ -200,7 +124,8 @@ class Night:
         rows = self._stage(night, champion, Fate.LEARNED, Fate.HELD_OUT)
         if not len(rows):
             return {}
-        return classification_scores(champion.predict_rows(rows), rows.y) | {"rows": len(rows)}
+        scores = classification_scores(champion.predict_rows(rows), rows.y) | {"rows": len(rows)}
+        return {name: score for name, score in scores.items() if math.isfinite(score)}
 
     def _learn(self, candidate: Model, night: CleanNight) -> dict[str, Json]:
         """Grow, observe, learn; return how the loss on the learned rows went."""
@@ -239,7 +164,6 @@ class Night:
             memory_champion=_losses(champion),
             kept_candidate=kept,
             kept_champion=beside,
-            forgetting_refused=any(_is_forgetting(m) for m in self._standing.refused),
         )
 
     def _kept(self, champion: Model, night: CleanNight) -> tuple[Array, Array]:
@@ -247,7 +171,7 @@ class Night:
         for manifest in filter(_is_forgetting, self._standing.refused):
             try:
                 kept = self._loaded(manifest, self._standing.lineage.load(manifest))
-                segment = self._segment(manifest.segments[0])
+                segment = self._standing.segment(manifest.segments[0])
             except CheckpointError as error:
                 self.notes.append(f"{error}; the candidate that was kept cannot be tried")
                 break
@@ -268,6 +192,8 @@ class Night:
         if night.rejects:
             night.write_rejects(self._folder / "rejects.jsonl")
             files["rejects.jsonl"] = self._folder / "rejects.jsonl"
+        if len(self._excluded):
+            files[EXCLUDED] = pack({"keys": self._excluded})
         segment = self._standing.lineage.add_segment(pack(night.segment().arrays()))
         head = self._standing.head
         return Draft(
@@ -285,11 +211,17 @@ class Night:
                 "device": {"name": self._request.device.name, "reason": self._request.device.reason},
                 "why_rejected": night.why_rejected(),
             },
-            state=state,
+            state=state | {"data": self._data(night)},
             segments=[segment, *(head.segments if head else [])][:N_NIGHTS],
-            excluded=self._excluded_versions,
+            excluded=self._standing.excluded(self._request.exclude),
             files=files,
         )
+
+    def _data(self, night: CleanNight) -> dict[str, Json]:
+        """Return what the lineage must hold on to of its data, and the columns that each source delivers."""
+        rules = self._config.rules
+        columns: dict[str, Json] = {source: [*sorted(names)] for source, names in night.delivered.items()}
+        return {"target": rules.target, "key": list(rules.key), "columns": columns}
 
     def _count(self, night: CleanNight) -> RowCounts:
         """Count the fates, and assert that every row read has exactly one."""
@@ -328,6 +260,12 @@ def load_model(
         )
     arrays = {name: unpack(files[f"{name}.safetensors"]) for name in ("model", "learning", "holdout")}
     return Model.load(manifest.state, arrays, wanted.learner, device=device, seed=seed)
+
+
+def _data(manifest: Manifest) -> dict[str, Any]:
+    data = manifest.state["data"]
+    assert isinstance(data, dict)
+    return data
 
 
 def _losses(model: Model) -> Array:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightfit.checkpoint import RowCounts
-from nightfit.night import MANY_REFUSALS, Night, Request, Standing
+from nightfit.errors import NightfitError
+from nightfit.night import MANY_REFUSALS, Night, Request
 from nightfit.sources.increment import Increment, read_increment
 from nightfit.sources.make import make_source
+from nightfit.standing import Standing
 from nightfit.store import Store
 
 if TYPE_CHECKING:
@@ -39,17 +41,27 @@ class NightResult:
 def run(config: Config, names: Sequence[str], request: Request) -> list[NightResult]:
     """Run one night for the named models; the caller holds the pipeline's lock.
 
-    Models with equal cursors share one read. Models are committed one by one: an error in one leaves those before it
-    committed and those after it for the next run.
+    Models with equal cursors share one read. Each model is committed by itself: the first error is raised when all
+    of them have had their night, so that one which fails keeps no other from learning.
     """
     pipeline = Store(config.store).pipeline(config.name)
     pipeline.clear_staging()
-    results = []
-    for group in _same_reads([Standing.of(pipeline.lineage(name), name) for name in names], request):
+    standings = [Standing.of(pipeline.lineage(name), name) for name in names]
+    for standing in standings:
+        standing.excluded(request.exclude)  # what was typed wrong is said before anything is read
+    results: list[NightResult] = []
+    errors: list[NightfitError] = []
+    for group in _same_reads(standings, request):
         folder = pipeline.staging()
-        increment = _read(config, group[0], folder / "raw", request)
-        results += [_night(config, standing, increment, folder / standing.name, request) for standing in group]
+        increment = _read(config, group[0], folder / "_raw", request)  # no model can have that name
+        for standing in group:
+            try:
+                results.append(_night(config, standing, increment, folder / standing.name, request))
+            except NightfitError as error:
+                errors.append(error)
         pipeline.clear_staging()
+    if errors:
+        raise errors[0]
     return sorted(results, key=lambda result: list(names).index(result.model))
 
 
@@ -100,7 +112,8 @@ def _night(config: Config, standing: Standing, increment: Increment, folder: Pat
         since = f"version {standing.head.version} of {standing.head.created_at}" if standing.head else "the start"
         return NightResult(standing.name, "nothing", f"nothing new since {since}", notes=notes)
     last = standing.refused[-1] if standing.refused else None
-    if last and last.cursors == increment.cursors and request.accept is None and request.exclude is None:
+    asked = request.accept is not None or (last and request.exclude not in {None, *last.excluded})
+    if last and last.cursors == increment.cursors and not asked:
         return NightResult(
             standing.name,
             "refused",
@@ -113,7 +126,7 @@ def _night(config: Config, standing: Standing, increment: Increment, folder: Pat
     draft = night.run()
     seconds = round(time.monotonic() - started, 3)
     draft = replace(draft, night=draft.night | {"notes": list(night.notes), "seconds": seconds})
-    manifest = standing.lineage.commit(draft, onto=standing.version)
+    manifest = standing.lineage.commit(draft, onto=standing.onto)
     return NightResult(
         standing.name, manifest.status, manifest.verdict, manifest.version, manifest.rows, manifest.prequential,
         night.notes, seconds,

@@ -6,10 +6,11 @@ its name when it is whole.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +22,8 @@ import pyarrow.csv as pacsv
 from nightfit.batch import Array, Batch
 from nightfit.checkpoint import Manifest, unpack
 from nightfit.cleaning import parse_features
-from nightfit.errors import DataError, UsageError
+from nightfit.errors import DataError
+from nightfit.inputs import separator_hint
 from nightfit.schema import Schema, SchemaConfig
 from nightfit.scorer import Scorer
 
@@ -94,22 +96,51 @@ def predict(
     columns that are missing (unless they may be) and for records that cannot be split into columns.
     """
     counts = Counts()
-    scored = (_score(version, chunk, config, counts) for chunk in chunks)
+    columns: list[str] = []
     with _sink(output) as sink:
-        for i, table in enumerate(scored):  # each as CSV of its own: a database's column may change its type
+        for i, chunk in enumerate(chunks):  # each as CSV of its own: a database's column may change its type
+            _check(version, chunk, config, columns)
+            columns = columns or chunk.table.column_names
+            table = _score(version, chunk, config, counts).select([*columns, *_answer_names(version)])
             pacsv.write_csv(table, sink, pacsv.WriteOptions(include_header=i == 0))
             progress(counts.rows)
     return counts
 
 
-def _score(version: Version, chunk: Chunk, config: SchemaConfig, counts: Counts) -> Any:  # noqa: ANN401
-    """Return the chunk's table with the answers; rows with an unreadable value get none."""
+def _check(version: Version, chunk: Chunk, config: SchemaConfig, columns: list[str]) -> None:
+    """Raise `DataError` for a chunk that cannot be scored, or not into one file with those before it."""
     if chunk.bad:
         raise DataError(
-            f"a record must have as many fields as the header, however {chunk.bad[0].reason} in row "
-            f"{chunk.bad[0].row + 1} of {chunk.place}; mend the file"
+            f"every record must be readable, however row {chunk.bad[0].row + 1} of {chunk.place} is not: "
+            f"{chunk.bad[0].reason}; mend the file"
         )
-    _check_columns(version, chunk, config)
+    there = chunk.table.column_names
+    if columns and set(there) != set(columns):
+        odd = sorted(set(there) ^ set(columns))
+        raise DataError(
+            f"all files of the input must have the same columns, however {chunk.place} differs from the first in "
+            f"{_listed(odd)}; predict them one by one"
+        )
+    missing = [column.name for column in version.schema.columns if column.name not in there]
+    if missing and config.on_missing_column == "stop":
+        raise DataError(
+            f"the input must have the columns that the model knows, however {chunk.place} has no {_listed(missing)}"
+            f'; add them, or set schema.on_missing_column = "missing"{separator_hint(there)}'
+        )
+    for name in _answer_names(version):
+        if name in there:
+            raise DataError(
+                f"the input must not have a column '{name}', however {chunk.place} has one; rename it, it is ours"
+            )
+
+
+def _listed(names: Sequence[str], n: int = 5) -> str:
+    more = f" and {len(names) - n} more" if len(names) > n else ""
+    return ", ".join(map(repr, names[:n])) + more
+
+
+def _score(version: Version, chunk: Chunk, config: SchemaConfig, counts: Counts) -> Any:  # noqa: ANN401
+    """Return the chunk's table with the answers; rows with an unreadable value get none."""
     features, bad = parse_features(chunk.table, version.schema, config.missing)
     unreadable = np.zeros(chunk.table.num_rows, bool)
     for name, mask in bad.items():
@@ -124,47 +155,46 @@ def _score(version: Version, chunk: Chunk, config: SchemaConfig, counts: Counts)
     return _with_answers(chunk.table, version, version.predictor.predict_proba(batch), unreadable)
 
 
-def _check_columns(version: Version, chunk: Chunk, config: SchemaConfig) -> None:
-    missing = [column.name for column in version.schema.columns if column.name not in chunk.table.column_names]
-    if missing and config.on_missing_column == "stop":
-        raise DataError(
-            f"the input must have the columns that the model knows, however {chunk.place} has no "
-            f'{", ".join(map(repr, missing))}; add them, or set schema.on_missing_column = "missing"'
-        )
+def _answer_names(version: Version) -> list[str]:
+    return ["prediction", *(f"probability_{label}" for label in version.schema.classes), "model_version"]
 
 
 def _with_answers(table: Any, version: Version, proba: Array, unreadable: Array) -> Any:  # noqa: ANN401
     classes = np.array(version.schema.classes, dtype=object)
-    answers = {"prediction": pa.array(classes[proba.argmax(1)], pa.string(), mask=unreadable)}
-    for k, label in enumerate(version.schema.classes):
-        answers[f"probability_{label}"] = pa.array(np.round(proba[:, k], 6), mask=unreadable)
-    answers["model_version"] = pa.array(np.full(len(unreadable), version.number))
-    for name in answers:
-        if name in table.column_names:
-            raise UsageError(f"the input must not have a column '{name}', however it has one; rename it, it is ours")
-    for name, column in answers.items():
+    answers = [
+        pa.array(classes[proba.argmax(1)], pa.string(), mask=unreadable),
+        *(pa.array(np.round(column, 6), mask=unreadable) for column in proba.T),
+        pa.array(np.full(len(unreadable), version.number)),
+    ]
+    for name, column in zip(_answer_names(version), answers, strict=True):
         table = table.append_column(name, column)
     return table
 
 
 @contextmanager
 def _sink(output: Path | None) -> Iterator[Any]:
-    """Open the output: a temporary neighbour that takes its name at the end, or standard output."""
+    """Open the output: a temporary neighbour that takes its name at the end, a device, or standard output."""
     if output is None:
         sys.stdout.flush()
         yield pa.PythonFile(sys.stdout.buffer, mode="w")
         sys.stdout.flush()
         return
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    target = output.resolve()  # a link stays one
+    is_device = target.exists() and not target.is_file() and not target.is_dir()
+    part = target if is_device else target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
     try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with part.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        part.replace(output)
+            if not is_device:
+                os.fsync(file.fileno())
+                part.replace(target)
     except OSError as error:
-        raise DataError(
-            f"the output must be writable, however {output}: {error.strerror}; name another with -o"
-        ) from None
+        fact = error.strerror or str(error)
+        raise DataError(f"the output must be writable, however {output}: {fact}; name another with -o") from None
     finally:
-        part.unlink(missing_ok=True)
+        if part != target:
+            with suppress(OSError):
+                part.unlink()

@@ -17,19 +17,20 @@ WIDE = 160
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout; NaN is a bug, not a value."""
-    print(json.dumps(value, allow_nan=False, ensure_ascii=False))
+    print(json.dumps(value, allow_nan=False))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, left: Sequence[str] = ()) -> Table:
     """Return a table; columns are numbers, flush right, unless they are named in `left`."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="left" if column in left else "right", overflow="fold")
+        made.add_column(Text(column), justify="left" if column in left else "right", overflow="fold")
     for row in rows:
-        made.add_row(*(number(cell) for cell in row))
+        made.add_row(*(Text(number(cell)) for cell in row))  # a name in brackets is no markup
     return made
 
 
@@ -46,9 +47,9 @@ def show(*things: object) -> None:
     """Print tables and lines on stdout, as wide as the terminal, or wide if there is none."""
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, soft_wrap=False)
+    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False, emoji=False)
     for thing in things:
-        console.print(thing, markup=False) if isinstance(thing, str) else console.print(thing)
+        console.print(thing)
 
 
 @contextmanager
@@ -58,9 +59,10 @@ def status() -> Iterator[Callable[[str], None]]:
         yield lambda _: None
         return
     from rich.console import Console
+    from rich.text import Text
 
     with Console(stderr=True).status("starting") as spinner:
-        yield spinner.update
+        yield lambda what: spinner.update(Text(what))
 
 
 @contextmanager

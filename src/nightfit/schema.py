@@ -6,6 +6,7 @@ so that every array of every older checkpoint keeps its meaning.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -162,7 +163,7 @@ class Schema:
         """Append each column's new categories, sorted among themselves, up to `MAX_CATEGORIES`."""
         columns, n_ids = [], self.n_ids
         for column in self.columns:
-            room = MAX_CATEGORIES - len(column.categories)
+            room = max(MAX_CATEGORIES - len(column.categories), 0)
             new = sorted(set(values.get(column.name, ())) - set(column.categories))[:room]
             columns.append(
                 replace(column, categories={**column.categories, **{v: n_ids + i for i, v in enumerate(new)}})
@@ -215,11 +216,12 @@ class Schema:
 
 
 def label_order(label: str) -> tuple[bool, float, str]:
-    """Sort labels as people do: numbers by value, then text."""
+    """Sort labels as people do: numbers by value, then text ("nan" among it: it has no place among numbers)."""
     try:
-        return False, float(label), label
+        number = float(label)
     except ValueError:
-        return True, 0.0, label
+        number = math.nan
+    return (True, 0.0, label) if math.isnan(number) else (False, number, label)
 
 
 def _numbers(column: Column, table: Any) -> list[Array]:  # noqa: ANN401

@@ -23,7 +23,7 @@ class Scorer:
     def __init__(self, kind: str, moments: Arrays, arrays: Arrays) -> None:
         self._forward = {"mlp": mlp_proba, "partial_fit": linear_proba}[kind]
         self._moments, self._arrays = moments, arrays
-        self._calibration = Calibration(arrays["counts"], arrays["losses"])
+        self._calibration = Calibration.from_arrays(arrays)
 
     def predict_proba(self, batch: Batch) -> Array:
         """Return calibrated probabilities, float64 [n, K]."""

@@ -14,6 +14,7 @@ from nightfit.calibration import Calibration
 from nightfit.errors import ConfigError
 from nightfit.jsontypes import Json
 from nightfit.learners.base import Arrays, MlpConfig
+from nightfit.learners.calibrated import Calibrated
 from nightfit.learners.mlp import Mlp, padded
 from nightfit.normaliser import Normaliser
 from nightfit.schema import Sizes
@@ -22,7 +23,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _SHAPE = ("d_hidden", "n_blocks", "d_embedding")
 
 
-class DeepLearner:
+class DeepLearner(Calibrated):
     """An `Mlp` behind the normaliser, trained by AdamW (Loshchilov & Hutter, ICLR 2019), then calibrated."""
 
     def __init__(self, config: MlpConfig, normaliser: Normaliser, *, device: str = "cpu", seed: int = 0) -> None:
@@ -44,17 +45,8 @@ class DeepLearner:
     def _generator(self, salt: int) -> torch.Generator:
         return torch.Generator().manual_seed(self._seed * 1_000_003 + salt)
 
-    def observe(self, rows: Rows) -> Array:
-        """Predict, then let calibration learn from the outcomes."""
-        raw = np.concatenate([np.zeros((0, len(self._seen))), *(self._raw_proba(block) for block in rows.chunks())])
-        proba = self._calibration.apply(raw)
-        if self._seen.any():  # before that there is nothing to calibrate
-            self._calibration.observe(raw, rows.y)
-        return proba
-
-    def predict_proba(self, batch: Batch) -> Array:
-        """Return calibrated probabilities, float64 [n, K]."""
-        return self._calibration.apply(self._raw_proba(batch))
+    def _has_learned(self) -> bool:
+        return bool(self._seen.any())
 
     @torch.no_grad()
     def _raw_proba(self, batch: Batch) -> Array:
@@ -64,11 +56,10 @@ class DeepLearner:
         with one_thread():
             return torch.softmax(self._logits(z, x_cat).double(), 1).cpu().numpy()
 
-    def learn(self, rows: Rows, *, seed: int) -> None:
+    def _learn(self, rows: Rows, *, seed: int) -> None:
         """Fine-tune for a few epochs, from the weights and the optimiser's moments as they are."""
-        self._meet_classes(rows)
-        self._calibration.count(rows.y)
         with one_thread():
+            self._meet_classes(rows)
             for epoch in range(self.config.n_epochs):
                 for block in rows.shuffled(BLOCK_ROWS, seed=seed * self.config.n_epochs + epoch):
                     self._learn_block(block)
@@ -106,10 +97,6 @@ class DeepLearner:
             self._net.b_out[new] = level + share[new]
             self._seen = self._seen | new
 
-    def declare(self, n_classes: int) -> None:
-        """Give each declared class one pseudo-count in the prior."""
-        self._calibration.counts[:n_classes] += 1.0
-
     def grow(self, sizes: Sizes, parent_ids: Array) -> None:
         """Append to every array what the schema appended; a learner that has not learned is built anew."""
         n_old = len(self._net.embedding)
@@ -128,11 +115,7 @@ class DeepLearner:
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
         """Return network and calibration, the optimiser's moments, and nothing else."""
         arrays = {f"net.{name}": _numpy(p) for name, p in self._net.named_parameters()}
-        arrays |= {
-            "seen": _numpy(self._seen),
-            "counts": self._calibration.counts,
-            "losses": self._calibration.losses,
-        }
+        arrays |= {"seen": _numpy(self._seen), **self._calibration.arrays()}
         moments = {
             f"{moment}.{name}": _numpy(self._optimiser.state[p][moment])
             for name, p in self._net.named_parameters()
@@ -156,14 +139,18 @@ class DeepLearner:
             *(len(arrays[f"net.{name}"]) for name in ("w_num", "w_cat", "embedding", "b_out")),
         )
         self._build(sizes)
-        self._seen = torch.from_numpy(arrays["seen"]).to(self._device)
-        self._calibration = Calibration(arrays["counts"], arrays["losses"])
+        self._seen = self._tensor(arrays["seen"])
+        self._calibration = Calibration.from_arrays(arrays)
         for name, parameter in self._net.named_parameters():
-            parameter.data = torch.from_numpy(arrays[f"net.{name}"]).to(self._device)
+            parameter.data = self._tensor(arrays[f"net.{name}"])
             if f"step.{name}" in extra:
                 self._optimiser.state[parameter] = {
-                    moment: torch.from_numpy(extra[f"{moment}.{name}"]).to(self._device) for moment in _MOMENTS
+                    moment: self._tensor(extra[f"{moment}.{name}"]) for moment in _MOMENTS
                 }
+
+    def _tensor(self, array: Array) -> Tensor:
+        """Copy an array: memory of its own, aligned as torch's, on which the last bits of a product may depend."""
+        return torch.tensor(array, device=self._device)
 
 
 def _numpy(tensor: Tensor) -> Array:

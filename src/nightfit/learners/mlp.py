@@ -54,14 +54,15 @@ class Mlp(nn.Module):
         """Append inputs and outputs, so that the logits of old rows do not change.
 
         New columns and classes get zero weights; a new category the embedding of the id that stood for it until
-        now (`parents`, [n_ids]); ids that nothing stood for (a new column's own) start at random.
+        now (`parents`, [n_ids]); the ids of a new column, for which nothing stood, start at random.
         """
         n_old = len(self.embedding)
         for name, parameter in self.named_parameters():
             parameter.data = padded(parameter.data, self.shape(name, sizes))
         new = torch.arange(n_old, sizes.n_ids)
         self.embedding[new] = torch.randn((len(new), self.embedding.shape[1]), generator=generator).to(parents.device)
-        self.embedding[new] = self.embedding[parents[new]]
+        renamed = new[(parents[new] < n_old).cpu()]
+        self.embedding[renamed] = self.embedding[parents[renamed]]
 
     def shape(self, name: str, sizes: Sizes) -> torch.Size:
         """Return the shape that a parameter has at the given sizes."""

@@ -16,13 +16,14 @@ from nightfit.batch import BLOCK_ROWS, Array, Batch, Rows
 from nightfit.calibration import Calibration
 from nightfit.jsontypes import Json
 from nightfit.learners.base import Arrays, PartialFitConfig
+from nightfit.learners.calibrated import Calibrated
 from nightfit.moments import standardise
 from nightfit.normaliser import Normaliser
 from nightfit.schema import Sizes
 from nightfit.scorer import linear_proba
 
 
-class PartialFitLearner:
+class PartialFitLearner(Calibrated):
     """One weight vector per class (one for all when there are two), trained one against the rest, calibrated."""
 
     def __init__(self, config: PartialFitConfig, normaliser: Normaliser) -> None:
@@ -32,26 +33,16 @@ class PartialFitLearner:
         self._weights = _zeros(0, Sizes(0, 0, 0, 0))
         self._n_steps = 1.0
 
-    def observe(self, rows: Rows) -> Array:
-        """Predict, then let calibration learn from the outcomes."""
-        raw = np.concatenate([np.zeros((0, len(self._seen))), *(self._raw_proba(block) for block in rows.chunks())])
-        proba = self._calibration.apply(raw)
-        if self._seen.any():  # before that there is nothing to calibrate
-            self._calibration.observe(raw, rows.y)
-        return proba
-
-    def predict_proba(self, batch: Batch) -> Array:
-        """Return calibrated probabilities, float64 [n, K]."""
-        return self._calibration.apply(self._raw_proba(batch))
+    def _has_learned(self) -> bool:
+        return bool(self._seen.any())
 
     def _raw_proba(self, batch: Batch) -> Array:
         arrays = {**self._weights, "seen": self._seen}
         z = standardise(self.normaliser.arrays(), batch.x_num)
         return linear_proba(arrays, z, batch.x_cat, self._calibration.prior)
 
-    def learn(self, rows: Rows, *, seed: int) -> None:
+    def _learn(self, rows: Rows, *, seed: int) -> None:
         """Make one pass over the rows, shuffled."""
-        self._calibration.count(rows.y)
         n_classes = len(self._seen)
         self._seen = self._seen | (np.bincount(rows.y, minlength=n_classes) > 0)
         if n_classes < 2:  # noqa: PLR2004 - one class leaves nothing to tell apart
@@ -84,10 +75,6 @@ class PartialFitLearner:
         width = sum(block.shape[1] for block in self._weights.values())
         return csr_matrix((values[filled], columns[filled].astype(np.int32), starts.astype(np.int32)), (n, width))
 
-    def declare(self, n_classes: int) -> None:
-        """Give each declared class one pseudo-count in the prior."""
-        self._calibration.counts[:n_classes] += 1.0
-
     def grow(self, sizes: Sizes, parent_ids: Array) -> None:
         """Append zero weights; a new category takes over the weight of the id that stood for it until now.
 
@@ -107,14 +94,13 @@ class PartialFitLearner:
 
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
         """Return weights and calibration; only learning needs the step count."""
-        calibration = {"counts": self._calibration.counts, "losses": self._calibration.losses}
-        return {**self._weights, "seen": self._seen, **calibration}, {}, {"n_steps": self._n_steps}
+        return {**self._weights, "seen": self._seen, **self._calibration.arrays()}, {}, {"n_steps": self._n_steps}
 
     def load(self, arrays: Arrays, extra: Arrays, data: Mapping[str, Json]) -> None:  # noqa: ARG002 - the protocol's
         """Take over what `state` returned."""
         self._weights = {name: arrays[name] for name in self._weights}
         self._seen = arrays["seen"]
-        self._calibration = Calibration(arrays["counts"], arrays["losses"])
+        self._calibration = Calibration.from_arrays(arrays)
         self._n_steps = float(str(data["n_steps"]))
 
 

@@ -30,9 +30,9 @@ class Cut:
     @classmethod
     def parse(cls, n_rows: int | None, column: str | None, every: str | None) -> Cut | None:
         """Read the command line's `--night-rows`, `--night-column` and `--every`; None if there are none."""
+        if every is not None and column is None:
+            raise UsageError("--every needs --night-column, however there is none; name the column of times")
         if n_rows is None and column is None:
-            if every is not None:
-                raise UsageError("--every needs --night-column, however there is none; name the column of times")
             return None
         if n_rows is not None and (n_rows < 1 or column is not None):
             raise UsageError(
@@ -51,6 +51,11 @@ class Cut:
                 f"{', '.join(table.column_names)}",
             )
         seconds, bad = parse(table[self.column].combine_chunks(), "datetime", ("",))
+        if len(bad) and bad.all():
+            raise ConfigError(
+                f"--night-column must name a column of ISO 8601 times, however '{self.column}' holds "
+                f"{str(table[self.column][0])!r}; name another, or use --night-rows"
+            )
         values = np.asarray(seconds.to_numpy(zero_copy_only=False), np.float64)
         return np.floor(np.where(bad, np.nan, values) / self.every_s)
 
@@ -132,7 +137,7 @@ class _Ends:
         for source in sources:
             n_seen = 0
             for chunk in source.read(after.get(source.name), lambda _: None):
-                new = self._cut.periods(chunk.table)[max(self._skip.get(source.name, 0) - n_seen, 0) :]
+                new = self._cut.periods(chunk.table)[_n_of_first(chunk, self._skip.get(source.name, 0) - n_seen) :]
                 n_seen += len(chunk.rows) + len(chunk.bad)
                 if np.isfinite(new).any():
                     first = min(first, float(new[np.isfinite(new)][0]))
@@ -155,10 +160,16 @@ class _Ends:
         if self._cut is None:
             return n
         if self._cut.n_rows is not None:
-            return min(n, max(n_skip + self._cut.n_rows - n_seen, 0))
+            return _n_of_first(chunk, n_skip + self._cut.n_rows - n_seen)
         late = self._cut.periods(chunk.table) > self._last_period
-        late[: max(n_skip - n_seen, 0)] = False
+        late[: _n_of_first(chunk, n_skip - n_seen)] = False
         return int(late.argmax()) if late.any() else n
+
+
+def _n_of_first(chunk: Chunk, n: int) -> int:
+    """Return how many of a chunk's first n records are rows of its table; the others are bad."""
+    records = np.sort(np.append(chunk.rows, [bad.row for bad in chunk.bad]))
+    return int(np.searchsorted(chunk.rows, records[n])) if 0 <= n < len(records) else len(chunk.rows) * (n > 0)
 
 
 def shortened(chunk: Chunk, n: int) -> Chunk:

@@ -1,0 +1,75 @@
+"""DATA and INPUT of the command line: a file, a folder, a glob or a database table, read once, from its start.
+
+Unlike a night's sources these are taken for complete: a last line without a newline counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from glob import glob
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nightfit.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from nightfit.sources.base import Chunk, Cursor
+
+
+def chunks_of(data: str, table_name: str) -> Generator[Chunk]:
+    """Yield all rows of a file, a folder or a database table that was named on the command line."""
+    if "://" in data:
+        from nightfit.sources.sql import read_table
+
+        if not table_name:
+            raise UsageError("a database needs --table, however there is none; name the table")
+        yield from read_table(data, table=table_name, root=Path.cwd())
+    else:
+        from nightfit.sources.files import read_whole
+
+        for path in _files(data):
+            yield from read_whole(path, note=lambda _: None)
+
+
+def _files(data: str) -> list[Path]:
+    """Return the files that DATA names; in the order of their names."""
+    path = Path(data)
+    if not data:
+        raise UsageError("data must be a file, a folder or a database, however its name is empty; name it")
+    if path.is_dir():
+        found = [p for p in path.iterdir() if p.name.lower().endswith((".csv", ".csv.gz"))]
+    elif any(c in data for c in "*?[") and not path.exists():
+        found = [Path(name) for name in glob(data, recursive=True)]  # noqa: PTH207 - Path.glob takes no absolute one
+    else:
+        return [path]
+    files = sorted(p for p in found if p.is_file() and not p.name.startswith("."))
+    if not files:
+        raise DataError(f"{data} must hold CSV files (*.csv, *.csv.gz), however there is none; mend the path")
+    return files
+
+
+@dataclass(frozen=True)
+class Typed:
+    """DATA of the command line, as a source that is read once, from its start."""
+
+    name: str
+    table: str = ""
+
+    def read(self, after: Cursor | None, note: Callable[[str], None]) -> Iterator[Chunk]:  # noqa: ARG002 - once
+        """Yield everything; there is no second night."""
+        return chunks_of(self.name, self.table)
+
+
+def column_hint(name: str, there: Collection[str]) -> str:
+    """End a message about a column that is not there with the one that was probably meant."""
+    by_lower = {column.lower(): column for column in there}
+    near = get_close_matches(name.lower(), by_lower, 1)
+    return f"did you mean '{by_lower[near[0]]}'?" if near else f"it has {', '.join(there)}{separator_hint(there)}"
+
+
+def separator_hint(columns: Collection[str]) -> str:
+    """End a message with what is probably wrong if a file has a single column whose name is a whole header."""
+    found = [c for c in ";\t|" if len(columns) == 1 and c in next(iter(columns))]
+    return f" (columns must be separated by commas; these seem to be by {found[0]!r})" if found else ""

@@ -1,0 +1,76 @@
+"""What nightfit's own learners share: raw probabilities behind a calibration, and a rehearsal on the first night."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from nightfit.batch import Array, Batch, Rows
+from nightfit.calibration import Calibration
+
+
+class Calibrated(ABC):
+    """A learner that predicts raw probabilities; calibration makes them fit for use."""
+
+    _calibration: Calibration
+
+    @abstractmethod
+    def _has_learned(self) -> bool:
+        """Say whether any class was learned."""
+
+    @abstractmethod
+    def _raw_proba(self, batch: Batch) -> Array:
+        """Return uncalibrated probabilities, float64 [n, K]; the class prior before anything was learned."""
+
+    @abstractmethod
+    def _learn(self, rows: Rows, *, seed: int) -> None:
+        """Go on learning from the rows."""
+
+    def observe(self, rows: Rows) -> Array:
+        """Predict, then let calibration learn from the outcomes."""
+        raw = self._raw_rows(rows)
+        proba = self._calibration.apply(raw)
+        if self._has_learned():  # before that there is nothing to calibrate
+            self._calibration.observe(raw, rows.y)
+        return proba
+
+    def predict_proba(self, batch: Batch) -> Array:
+        """Return calibrated probabilities, float64 [n, K]."""
+        return self._calibration.apply(self._raw_proba(batch))
+
+    def learn(self, rows: Rows, *, seed: int) -> None:
+        """Go on learning; the first night rehearses, as it has no night before it to calibrate on."""
+        if len(rows) and self._calibration.is_blank:
+            rows, rest = rehearse(rows, seed=seed)
+            self._learn_and_count(rows, seed=seed)
+            self._calibration.observe(self._raw_rows(rest), rest.y)
+            rows = rest
+        self._learn_and_count(rows, seed=seed)
+
+    def declare(self, n_classes: int) -> None:
+        """Give each declared class one pseudo-count in the prior."""
+        self._calibration.declare(n_classes)
+
+    def _learn_and_count(self, rows: Rows, *, seed: int) -> None:
+        if len(rows):
+            self._calibration.count(rows.y)
+            self._learn(rows, seed=seed)
+
+    def _raw_rows(self, rows: Rows) -> Array:
+        none = np.zeros((0, len(self._calibration.counts)))
+        return np.concatenate([none, *(self._raw_proba(block) for block in rows.chunks())])
+
+
+def rehearse(rows: Rows, *, seed: int) -> tuple[Rows, Rows]:
+    """Split a random tenth off the last block: rows that are predicted before they are learned.
+
+    It has at least 50 rows, or none if that were more than half of the block. Costs the memory of one block.
+    """
+    *blocks, last = rows.chunks()
+    n = max(len(last) // 10, 50)
+    if len(last) < 2 * n:
+        return rows, Rows([])
+    chosen = np.zeros(len(last), bool)
+    chosen[np.random.default_rng(seed).permutation(len(last))[:n]] = True
+    return Rows([*blocks, last.take(~chosen)]), Rows([last.take(chosen)])

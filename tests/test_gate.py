@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nightfit.batch import Array
+from nightfit.gate import Evidence, GateConfig, decide
+
+CONFIG = GateConfig()
+NONE = np.zeros(0)
+
+
+def losses(mean: float, n: int, seed: int = 0) -> Array:
+    """Draw losses like those of a model: positive, skewed."""
+    return np.random.default_rng(seed).exponential(mean, n)
+
+
+def evidence(tonight: float = 0.0, memory: float = 0.0, *, n: int = 1000, n_memory: int = 1000) -> Evidence:
+    """Make evidence in which the candidate's losses are shifted by these shares of the champion's mean loss of 0.5."""
+    noise = np.random.default_rng(5).normal(0, 0.05, n + n_memory)
+    noise = noise - noise.mean() if len(noise) else noise
+    t, m = losses(0.5, n, 1), losses(0.5, n_memory, 2)
+    return Evidence(
+        finite=True,
+        tonight_candidate=t + 0.5 * tonight + noise[:n],
+        tonight_champion=t,
+        memory_candidate=m + 0.5 * memory + noise[n:],
+        memory_champion=m,
+    )
+
+
+def test_the_first_is_accepted_if_it_is_finite() -> None:
+    """Without a champion there is nothing to be worse than; what is not finite is refused even so."""
+    assert decide(Evidence(finite=True, has_champion=False), CONFIG).verdict == "accepted: it is the first"
+    refused = decide(Evidence(finite=False, has_champion=False), CONFIG)
+    assert (refused.accepted, refused.reason) == (False, "broken")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_predicts_nonsense_is_broken(bad: float) -> None:
+    """Losses that are not finite are no evidence for anything but a broken candidate."""
+    e = evidence()
+    e.tonight_candidate[3] = bad
+    decision = decide(e, CONFIG, override="I insist")
+    assert (decision.accepted, decision.reason) == (False, "broken"), "a person cannot accept it either"
+
+
+def test_identical_models_are_never_refused() -> None:
+    """A candidate that predicts as the champion does is accepted, whatever the rows."""
+    for seed in range(200):
+        same = losses(0.5, 300, seed)
+        assert decide(Evidence(True, same, same, same, same), CONFIG).accepted
+
+
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_a_clearly_worse_candidate_is_always_refused(share: float) -> None:
+    """Worse by a fifth of the loss, on a thousand noisy rows, is seen in each of 200 nights."""
+    for seed in range(200):
+        champion, noise = losses(0.5, 1000, seed), np.random.default_rng(seed).normal(0, 0.3, 1000)
+        assert decide(Evidence(True, champion + 0.5 * share + noise, champion), CONFIG).reason == "worse"
+
+
+@pytest.mark.parametrize("n", [200, 1000])
+def test_false_refusals_are_rare(n: int) -> None:
+    """Of 2,000 nights whose candidate is exactly as good as its champion, fewer than 5 % are refused."""
+    random, n_refused = np.random.default_rng(11), 0
+    for _ in range(2000):
+        row, ours, theirs = random.exponential(0.5, n), random.exponential(0.2, n), random.exponential(0.2, n)
+        n_refused += not decide(Evidence(True, row + ours, row + theirs), CONFIG).accepted
+    assert n_refused < 100
+
+
+def test_too_few_rows_are_no_evidence() -> None:
+    """Below 200 held-out rows, tonight and earlier ones together, even a much worse candidate is accepted."""
+    few = decide(evidence(3.0, 3.0, n=100, n_memory=99), CONFIG)
+    assert few.accepted
+    assert few.verdict == "accepted: not enough evidence, 199 held-out rows of the 200 needed"
+    assert decide(evidence(3.0, 3.0, n=100, n_memory=100), CONFIG).reason == "worse"
+    assert decide(Evidence(finite=True), CONFIG).accepted, "and none at all are not either"
+
+
+def test_the_margin_is_allowed() -> None:
+    """A candidate that is surely worse, but by less than the margin, is accepted."""
+    champion = losses(0.5, 1000)
+    for share, accepted in ((0.009, True), (0.011, False)):
+        candidate = champion + share * champion.mean()
+        assert decide(Evidence(True, candidate, champion), CONFIG).accepted is accepted
+    assert decide(Evidence(True, champion * 1.2, champion), GateConfig(margin=1.0)).accepted
+
+
+def test_next_to_nothing_is_no_difference() -> None:
+    """Where the champion hardly errs, a share of its loss is no difference that anyone would notice."""
+    champion = np.full(1000, 1e-6)
+    assert decide(Evidence(True, champion * 3, champion), CONFIG).accepted
+    assert decide(Evidence(True, champion + 0.01, champion), CONFIG).reason == "worse"
+
+
+def test_forgetting_is_refused_until_later_rows_decide() -> None:
+    """Better tonight, worse on earlier nights: refused for now, before the pooled rule, until later rows decide."""
+    e, later = evidence(-0.5, 0.1), losses(0.5, 300)
+    decision = decide(e, CONFIG)
+    assert (decision.accepted, decision.reason) == (False, "forgetting")
+    assert decision.verdict.startswith("refused for now: log loss -")
+    assert decision.verdict.endswith("if it predicts the next rows better, of which 200 are needed")
+    early = decide(replace(e, kept_candidate=later[:50], kept_champion=later[:50]), CONFIG)
+    assert early.verdict.endswith("of which 150 more are needed")
+    against = decide(replace(e, kept_candidate=later * 1.5, kept_champion=later), CONFIG)
+    assert (against.accepted, against.reason) == (False, "forgetting")
+    assert "and the candidate kept before has log loss +50.0%" in against.verdict
+    assert decide(replace(e, kept_candidate=later * 0.5, kept_champion=later), CONFIG).accepted
+
+
+def test_forgetting_needs_evidence() -> None:
+    """Under 200 earlier rows, a loss within the forgetting margin, a night that got worse: other rules decide."""
+    assert decide(evidence(-0.5, 0.5, n_memory=199), CONFIG).reason == "accepted"
+    assert decide(evidence(-0.5, 0.04), CONFIG).reason == "accepted"
+    assert decide(evidence(0.1, 0.5), CONFIG).reason == "worse"
+    assert decide(evidence(-0.5, 0.2), GateConfig(forgetting_margin=0.3)).reason == "accepted"
+
+
+def test_a_real_change_is_confirmed() -> None:
+    """If the kept candidate predicts 200 later rows better than the champion, earlier nights have no say any more."""
+    later = losses(0.5, 200)
+    e = replace(evidence(-0.5, 5.0), kept_candidate=later * 0.8, kept_champion=later)
+    decision = decide(e, CONFIG)
+    assert (decision.accepted, decision.reason) == (True, "confirmed")
+    assert decision.verdict.startswith("accepted: the change is real, the candidate refused before has log loss -20.0%")
+    for kept, champion in ((later[1:] * 0.8, later[1:]), (later * 1.01, later)):
+        other = decide(replace(e, kept_candidate=kept, kept_champion=champion), CONFIG)
+        assert other.reason == "forgetting", "199 rows do not confirm, and a worse candidate is not confirmed"
+
+
+def test_a_person_may_accept() -> None:
+    """`--accept` overrides a refusal, with the reason in the verdict; what is accepted anyway needs no override."""
+    decision = decide(evidence(0.5, 0.5), CONFIG, override="new sensor")
+    assert (decision.accepted, decision.reason) == (True, "override")
+    assert decision.verdict.startswith("accepted by hand (new sensor), against the gate: it is worse, log loss +")
+    assert decision.figures["override"] == "new sensor"
+    assert decide(evidence(), CONFIG, override="new sensor").reason == "accepted"
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 1000])
+def test_figures_are_json(n: int) -> None:
+    """The figures of a night of any size can be written as JSON, and have the sets that have rows."""
+    figures = decide(evidence(n=n, n_memory=2 * n), CONFIG).figures
+    json.dumps(figures, allow_nan=False)
+    assert set(figures) == ({"tonight", "memory", "pooled"} if n else set())
+
+
+def test_nonsense_settings_are_refused() -> None:
+    """Margins below zero or NaN, and a single row as evidence, are no settings."""
+    for options in ({"margin": -0.1}, {"forgetting_margin": float("nan")}, {"margin": float("nan")}, {"min_rows": 1}):
+        with pytest.raises(ValueError, match="at least"):
+            GateConfig(**options)  # type: ignore[arg-type]

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nightfit.config import load
+
+CONFIG = Path("configs/nightfit.toml")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_rows: Callable[..., str]) -> Path:
+    """Stand in a folder with data.csv."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.csv").write_text(make_rows(120))
+    return tmp_path
+
+
+def test_what_it_guesses(here: Path, nightfit: Callable[..., Any]) -> None:
+    """The key, the kinds, the share of missing values, classes and rows, as one JSON object."""
+    assert here
+    done = nightfit("init", "data.csv", "--target", "bought", "--json")
+    guess = json.loads(done.out)
+    assert done.code == 0
+    assert (guess["key"], guess["name"], guess["n_classes"], guess["n_rows"]) == ("id", "data", 2, 120)
+    assert guess["kinds"] == {
+        "id": "numeric", "price": "numeric", "colour": "categorical", "day": "datetime", "bought": "categorical",
+    }  # fmt: skip
+    assert set(guess["missing"].values()) == {0.0}
+
+
+def test_the_config_trains_as_written(here: Path, nightfit: Callable[..., Any]) -> None:
+    """What init writes loads, trains and predicts without a change."""
+    assert nightfit("init", "data.csv", "--target", "bought").code == 0
+    config = load(CONFIG)
+    assert (config.root, config.rules.key, list(config.models)) == (here, ("id",), ["deep", "linear"])
+    assert nightfit("train").code == 0
+    assert nightfit("predict", "data.csv", "-o", "out.csv").code == 0
+    assert (here / "checkpoints" / "data" / "linear" / "000001").is_dir()
+
+
+def test_it_never_overwrites_unasked(here: Path, nightfit: Callable[..., Any]) -> None:
+    """A config that is there stays, unless --force is said."""
+    CONFIG.parent.mkdir()
+    CONFIG.write_text("mine")
+    done = nightfit("init", "data.csv", "--target", "bought")
+    assert done.code == 78
+    assert "however configs/nightfit.toml is there" in done.err
+    assert CONFIG.read_text() == "mine"
+    assert nightfit("init", "data.csv", "--target", "bought", "--force").code == 0
+    assert load(CONFIG).root == here
+
+
+@pytest.mark.parametrize("folder", ["configs", ".", "a/b/c", "../elsewhere"])
+def test_it_works_from_any_folder(
+    here: Path, nightfit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """Wherever the config lies, its root is the folder that DATA was typed from."""
+    (here / "work").mkdir()
+    (here / "data.csv").rename(here / "work" / "data.csv")
+    monkeypatch.chdir(here / "work")
+    path = Path(folder) / "n.toml"
+    assert nightfit("init", "data.csv", "--target", "bought", "--config", path).code == 0
+    config = load(path)
+    assert config.root == here / "work"
+    assert config.store == here / "work" / "checkpoints"
+
+
+@pytest.mark.parametrize(
+    "column",
+    ['with "quotes"', "名前", "two\nlines", "tab\there", "back\\slash", "[x]", "# no", "a\x7fb", "é" * 300, "="],
+)
+def test_odd_column_names_are_written_so_that_they_read_back(
+    here: Path, nightfit: Callable[..., Any], column: str
+) -> None:
+    """Any column name can be the target, the key or a text feature, and the config still loads."""
+    quoted = '"' + column.replace('"', '""') + '"'
+    rows = "".join(f"{i},{'a' if i % 2 else 'b'}\n" for i in range(20))
+    (here / "odd.csv").write_text(f"x,{quoted}\n{rows}")
+    assert nightfit("init", "odd.csv", "--target", column, "--config", "t.toml").code == 0
+    assert load(Path("t.toml")).rules.target == column
+    assert nightfit("init", "odd.csv", "--target", "x", "--config", "f.toml").code == 0
+    assert load(Path("f.toml")).rules.target == "x"
+
+
+@pytest.mark.parametrize(
+    ("header", "values", "key"),
+    [
+        ("order_id", range(30), "order_id"),
+        ("ID", range(30), "ID"),
+        ("uuid", range(30), "uuid"),
+        ("id", [1] * 30, ""),
+        ("id", ["", *range(29)], ""),
+        ("paid", range(30), ""),
+        ("price", range(30), ""),
+    ],
+)
+def test_a_key_is_named_like_one_and_differs_from_row_to_row(
+    here: Path, nightfit: Callable[..., Any], header: str, values: list[object], key: str
+) -> None:
+    """No key is guessed from a column that repeats, has holes, or is called something else."""
+    (here / "k.csv").write_text(f"{header},y\n" + "".join(f"{v},{i % 2}\n" for i, v in enumerate(values)))
+    guess = json.loads(nightfit("init", "k.csv", "--target", "y", "--json").out)
+    assert guess["key"] == key
+    assert load(CONFIG).rules.key == ((key,) if key else ())
+
+
+def test_a_database_table(here: Path, nightfit: Callable[..., Any]) -> None:
+    """A URL and a table make a config whose cursor is the key; it trains as written."""
+    rows = [line.split(",") for line in (here / "data.csv").read_text().splitlines()[1:]]
+    with closing(sqlite3.connect("new.db")) as db:
+        db.execute("create table new_rows (id integer primary key, price real, colour text, day text, bought text)")
+        db.executemany("insert into new_rows values (?, ?, ?, ?, ?)", rows)
+        db.commit()
+    assert nightfit("init", "sqlite:///new.db", "--table", "new_rows", "--target", "bought").code == 0
+    source = load(CONFIG).sources[0]
+    assert (source.table, source.cursor_columns) == ("new_rows", ("id",))
+    assert nightfit("train", "--model", "linear").code == 0
+    log = json.loads(nightfit("log", "--json").out)
+    assert log["models"]["linear"][0]["rows"]["read"] == 120
+
+
+def test_a_folder_whose_files_differ(here: Path, nightfit: Callable[..., Any]) -> None:
+    """All columns of all files are looked at; what a file has not is missing there."""
+    (here / "parts").mkdir()
+    (here / "parts" / "a.csv").write_text("x,y\n1,a\n2,b\n")
+    (here / "parts" / "b.csv").write_text("x,z,y\n3,q,a\n4,r,b\n")
+    guess = json.loads(nightfit("init", "parts", "--target", "y", "--json").out)
+    assert guess["missing"] == {"x": 0.0, "y": 0.0, "z": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "code", "said"),
+    [
+        ("id,y\n1,a\n", ["--target", "Y"], 65, "did you mean 'y'?"),
+        ("id;y\n1;a\n", ["--target", "y"], 65, "these seem to be by ';'"),
+        ("id,y\n1,\n", ["--target", "y"], 65, "the target must have values"),
+        ("id,y\n", ["--target", "y"], 65, "init needs rows"),
+        ("", ["--target", "y"], 65, "it is empty"),
+        ("y\n" + "".join(f"v{i}\n" for i in range(1500)), ["--target", "y"], 65, "at most 1000 values"),
+        ("id,y\n1,a\n", [], 2, "--target"),
+        ("id,y\n1,a\n", ["--target", "y", "--name", "Bad Name"], 78, "name must be"),
+        ("id,y\n1,a\n", ["--target", "y", "--config", "bad.csv/x.toml"], 78, "the config must be writable"),
+    ],
+)
+def test_what_cannot_be_guessed_from_is_said_in_a_line(  # noqa: PLR0917 - fixtures and parameters
+    here: Path, nightfit: Callable[..., Any], text: str, options: list[str], code: int, said: str
+) -> None:
+    """One line, the exit code of its kind, and no config."""
+    (here / "bad.csv").write_text(text)
+    done = nightfit("init", "bad.csv", *options)
+    assert done.code == code
+    assert said in done.err
+    assert done.err.count("\n") == 1
+    assert not CONFIG.exists()
+
+
+def test_a_database_needs_a_table_and_a_key(here: Path, nightfit: Callable[..., Any]) -> None:
+    """Without a table, or a column that could be the cursor, init says what to do."""
+    with closing(sqlite3.connect(here / "new.db")) as db:
+        db.execute("create table t (price real, y text)")
+        db.execute("insert into t values (1, 'a')")
+        db.commit()
+    done = nightfit("init", "sqlite:///new.db", "--target", "y")
+    assert (done.code, "a database needs --table" in done.err) == (2, True)
+    done = nightfit("init", "sqlite:///new.db", "--table", "t", "--target", "y")
+    assert (done.code, "set cursor" in done.err) == (2, True)
+    assert not CONFIG.exists()

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+from nightfit.metrics import (
+    CLIP,
+    classification_scores,
+    clipped,
+    expected_calibration_error,
+    macro_f1,
+    paired_interval,
+    row_losses,
+)
+
+
+@given(st.integers(2, 6), st.integers(1, 40), st.integers(0, 1000))
+def test_scores_are_scikit_learns(n_classes: int, n: int, seed: int) -> None:
+    """Log loss, accuracy and macro F1 are what scikit-learn computes from the same probabilities."""
+    random = np.random.default_rng(seed)
+    proba = random.dirichlet(np.full(n_classes, 0.3), n)
+    y = random.integers(0, n_classes, n)
+    scores = classification_scores(proba, y)
+    assert scores["log_loss"] == pytest.approx(log_loss(y, clipped(proba), labels=range(n_classes)), rel=1e-9)
+    assert scores["accuracy"] == accuracy_score(y, proba.argmax(1))
+    assert scores["macro_f1"] == pytest.approx(f1_score(y, proba.argmax(1), average="macro", zero_division=0))
+
+
+def test_losses_by_hand() -> None:
+    """A row's loss is minus the logarithm of its class's probability, which is clipped."""
+    proba = np.array([[0.25, 0.75], [1.0, 0.0], [0.5, 0.5], [0.5, 0.5]])
+    assert row_losses(proba, np.array([1, 1, -1, 2])) == pytest.approx(
+        [-math.log(0.75), -math.log(CLIP), -math.log(CLIP), -math.log(CLIP)], rel=1e-5
+    )
+    assert row_losses(np.zeros((2, 0)), np.array([-1, -1])) == pytest.approx([13.8155, 13.8155], abs=1e-4)
+    assert row_losses(proba[:0], np.zeros(0, int)).shape == (0,)
+
+
+def test_macro_f1_by_hand() -> None:
+    """F1 is averaged over the classes that occur or are predicted: here (2/3 + 1/2 + 0) / 3."""
+    predicted, y = np.array([0, 0, 1, 1, 1]), np.array([0, 2, 1, 2, 2])
+    assert macro_f1(predicted, y) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+
+
+def test_a_class_that_nobody_knows_is_never_right() -> None:
+    """Unknown classes cost the clip, and no prediction of them counts as a hit, even without any class."""
+    assert classification_scores(np.zeros((3, 0)), np.full(3, -1)) == {
+        "log_loss": pytest.approx(-math.log(CLIP)),
+        "accuracy": 0.0,
+        "macro_f1": 0.0,
+    }
+
+
+def test_calibration_error_by_hand() -> None:
+    """Four rows said to be 75 % sure and right half the time are off by a quarter."""
+    proba = np.tile([0.75, 0.25], (4, 1))
+    assert expected_calibration_error(proba, np.array([0, 0, 1, 1])) == pytest.approx(0.25)
+
+
+def test_clipping_keeps_probabilities() -> None:
+    """Clipped probabilities sum to 1 and none is below the clip by more than rounding."""
+    proba = clipped(np.array([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]]))
+    assert proba.sum(1) == pytest.approx(1)
+    assert proba.min() >= CLIP * (1 - 1e-5)
+
+
+@pytest.mark.parametrize("n", [200, 2000])
+@pytest.mark.parametrize("law", ["normal", "skewed"])
+def test_the_interval_agrees_with_the_bootstrap(n: int, law: str) -> None:
+    """From 200 rows on the normal interval and scipy's bootstrap differ by a fifth of the half width at most."""
+    random = np.random.default_rng(n)
+    difference = random.normal(0.1, 1, n) if law == "normal" else random.exponential(1, n) ** 2
+    interval = paired_interval(difference)
+    bootstrap = stats.bootstrap(
+        (difference,), np.mean, confidence_level=0.9, n_resamples=4000, method="percentile", rng=random
+    ).confidence_interval
+    half = interval.high - interval.mean
+    assert interval.mean == pytest.approx(difference.mean())
+    assert interval.n == n
+    assert abs(interval.low - bootstrap.low) < 0.2 * half
+    assert abs(interval.high - bootstrap.high) < 0.2 * half
+
+
+def test_the_interval_covers_what_it_says() -> None:
+    """Of many samples of 200, the mean lies above the lower bound in about 95 %."""
+    random = np.random.default_rng(0)
+    lows = [paired_interval(sample).low for sample in random.normal(0.3, 1, (2000, 200))]
+    assert 0.93 < np.mean(np.array(lows) < 0.3) < 0.97
+
+
+def test_too_few_rows_say_nothing() -> None:
+    """No row and one row bound nothing."""
+    for difference in (np.zeros(0), np.array([3.0])):
+        interval = paired_interval(difference)
+        assert (interval.low, interval.high, interval.n) == (-math.inf, math.inf, len(difference))

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nightfit.batch import Array, Rows
+from nightfit.learners.base import KINDS, LearnerConfig, MlpConfig, PartialFitConfig
+from nightfit.model import Model, part
+from nightfit.scorer import Scorer
+from nightfit.testing import random_night, schema_of
+
+CONFIGS = [
+    MlpConfig(d_hidden=16, n_epochs=1),
+    MlpConfig(n_blocks=1),
+    MlpConfig(n_blocks=3, n_epochs=1),
+    PartialFitConfig(),
+]
+
+
+def scored(model: Model, rows: Rows) -> Array:
+    """Predict by numpy alone, from the arrays that a checkpoint would hold."""
+    arrays = model.state()[1]["model"]
+    scorer = Scorer(model.kind, part(arrays, "normaliser"), part(arrays, "learner"))
+    return np.concatenate([np.zeros((0, len(model.schema.classes))), *map(scorer.predict_proba, rows.chunks())])
+
+
+def fresh(config: LearnerConfig) -> Model:
+    """Give a model that knows nothing, under its kind's name."""
+    return Model.fresh(next(kind for kind, of in KINDS.items() if isinstance(config, of)), config)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+@settings(deadline=None, max_examples=25)
+@given(
+    sizes=st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 3), st.integers(1, 4)),
+    seed=st.integers(0, 1000),
+    n_rows=st.integers(0, 200),
+)
+def test_numpy_predicts_as_the_learner_does(
+    config: LearnerConfig, sizes: tuple[int, int, int, int], seed: int, n_rows: int
+) -> None:
+    """Probabilities without torch equal the learner's to 1e-5: with missing and unseen values, and grown."""
+    n_num, n_cat, n_categories, n_classes = sizes
+    model = fresh(config)
+    for night in range(3):
+        schema = schema_of(n_num, n_cat, n_categories=n_categories + night, n_classes=n_classes + night)
+        if night == 2:
+            schema = model.schema.with_columns({"late": "numeric", "later": "categorical"}).with_classes(["x"])
+        model.grow(schema)
+        rows = random_night(schema, 50, seed + night)
+        assert np.abs(scored(model, rows) - model.predict_rows(rows)).max(initial=0) <= 1e-5
+        night_rows = random_night(schema, n_rows, seed + night + 10)
+        model.learner.observe(night_rows)
+        model.learn(night_rows, seed=seed)
+        assert np.abs(scored(model, rows) - model.predict_rows(rows)).max(initial=0) <= 1e-5
+
+
+@pytest.mark.parametrize("config", CONFIGS[-2:], ids=str)
+def test_a_model_that_knows_nothing_has_no_classes(config: LearnerConfig) -> None:
+    """Before the first night there is no probability to give, and asking for it is no error."""
+    model = fresh(config)
+    rows = random_night(schema_of(0, 0, n_categories=0, n_classes=0), 3, 0)
+    assert scored(model, rows).shape == model.predict_rows(rows).shape == (3, 0)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_extreme_values_stay_probabilities(config: LearnerConfig) -> None:
+    """The largest numbers that a schema lets through give finite probabilities that sum to 1."""
+    schema = schema_of(2, 0, n_categories=0, n_classes=3)
+    model = fresh(config)
+    model.grow(schema)
+    model.learn(random_night(schema, 300, 0), seed=0)
+    (block,) = random_night(schema, 4, 1).chunks()
+    block.x_num[:] = [[1e100, -1e100], [1e100, np.nan], [np.nan, np.nan], [-1e100, 1e-300]]
+    proba = scored(model, Rows([block]))
+    assert np.isfinite(proba).all()
+    assert proba.sum(1) == pytest.approx(1)
