@@ -147,10 +147,10 @@ class Report:
 
     def table(self) -> str:
         """Spell the report out."""
-        lines = [("kills", sum(self.kills.values())), *((f"  {what}", n) for what, n in sorted(self.kills.items()))]
-        lines += [("nights", self.nights), ("rows delivered", self.rows), ("seconds", round(self.seconds))]
-        lines += [("found wrong", len(self.wrong)), *((f"  {what}", "") for what in self.wrong)]
-        return "\n".join(f"{what:<44}{n:>8}" for what, n in lines)
+        figures = {"kills": sum(self.kills.values()), **{f"  {what}": n for what, n in sorted(self.kills.items())}}
+        figures |= {"nights": self.nights, "rows delivered": self.rows, "seconds": round(self.seconds)}
+        figures |= {"found wrong": len(self.wrong)}
+        return "\n".join([*(f"{what:<44}{n:>8}" for what, n in figures.items()), *self.wrong])
 
 
 def check_accounts(pipeline: Pipeline, truth: Truth) -> list[str]:

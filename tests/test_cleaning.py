@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightfit.cleaning import adopt, clean, parse_features
@@ -324,6 +324,7 @@ NIGHT = st.lists(st.tuples(ROW, st.booleans()), max_size=12)
 
 
 @pytest.mark.parametrize("learn", [False, True])
+@settings(deadline=None, max_examples=50)
 @given(nights=st.lists(NIGHT, min_size=1, max_size=4))
 def test_fates_are_those_of_a_dictionary(
     nights: list[list[tuple[tuple[int, int, str], bool]]],

@@ -129,16 +129,16 @@ def test_a_refusal_exits_3_with_one_line(
     """A model that learned swapped labels is refused: nothing on stdout, a line on stderr, and again the next night."""
     append(home, make_rows(1500, 600, swapped=True, header=False))
     for _ in range(2):
-        done = nightfit("train", "--model", "linear")
+        done = nightfit("train", "--model", "deep")
         assert (done.code, done.out) == (3, "")
-        assert done.err.startswith("nightfit: linear: ")
+        assert done.err.startswith("nightfit: deep: ")
         assert done.err.count("\n") == 1
-    assert versions(home) == ["deep/000001", "linear/000001", "linear/000002"]
-    done = nightfit("train", "--model", "linear", "--json")
+    assert versions(home) == ["deep/000001", "deep/000002", "linear/000001"]
+    done = nightfit("train", "--model", "deep", "--json")
     result = json.loads(done.out)
-    assert (done.code, result["models"]["linear"]["status"]) == (3, "refused")
-    done = nightfit("train", "--model", "linear", "--exclude", "2", "--json")
-    assert (done.code, json.loads(done.out)["models"]["linear"]["rows"]["excluded"]) == (0, 1500)
+    assert (done.code, result["models"]["deep"]["status"]) == (3, "refused")
+    done = nightfit("train", "--model", "deep", "--exclude", "2", "--json")
+    assert (done.code, json.loads(done.out)["models"]["deep"]["rows"]["excluded"]) == (0, 1500)
 
 
 def test_a_long_history_is_learned_night_by_night(
@@ -168,12 +168,9 @@ def test_a_long_history_is_learned_night_by_night(
         (["train", "--device", "gpu"], 78, "a device must be auto"),
         (["train", "--device", "cuda:99"], 78, "--device cuda:99 needs that CUDA device"),
         (["train", "--accept", " "], 2, "--accept needs a reason"),
-        (["train", "--exclude", "9"], 65, "9 is not among those it has"),
-        (["train", "--exclude", "1"], 2, "--exclude must name a version that was refused"),
         (["train", "--night-rows", "0"], 2, "--night-rows >= 1"),
         (["train", "--every", "1d"], 2, "--every needs --night-column"),
         (["train", "--night-column", "day", "--every", "soon"], 2, "--every must be a number"),
-        (["train", "--night-column", "nope"], 78, "--night-column must name a column"),
         (["train", "--config", "none.toml"], 78, "`nightfit init DATA --target COLUMN` writes one"),
         (["train", "--config", "configs"], 78, "must be a readable text file"),
         (["log", "--config", "data.csv"], 78, "must be TOML"),
@@ -181,7 +178,7 @@ def test_a_long_history_is_learned_night_by_night(
         (["predict", "configs", "-o", "out.csv"], 65, "configs must hold CSV files"),
         (["predict", "/dev/null", "-o", "out.csv"], 65, "must be a file"),
         (["predict", "", "-o", "out.csv"], 2, "its name is empty"),
-        (["predict", "x" * 300, "-o", "out.csv"], 78, "File name too long"),
+        (["predict", "x" * 300, "-o", "out.csv"], 65, "must be readable, however: File name too long"),
         (["predict", "sqlite:///none.db", "-o", "out.csv"], 2, "a database needs --table"),
         (["predict", "sqlite:///none.db", "--table", "t", "-o", "out.csv"], 65, "none.db is not there"),
         (["predict", "data.csv", "-o", "out.csv", "--version", "0"], 65, "0 is not among"),
@@ -204,11 +201,31 @@ def test_what_cannot_be_done_is_one_line_and_one_object(
 
 
 @pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--exclude", "9"], 65, "9 is not among those it has"),
+        (["--exclude", "1"], 2, "--exclude must name a version that was refused"),
+        (["--night-column", "nope"], 78, "--night-column must name a column"),
+    ],
+)
+def test_options_that_do_not_fit_the_rows(  # noqa: PLR0917 - fixtures and parameters
+    home: Path, nightfit: Callable[..., Any], make_rows: Callable[..., str], options: list[str], code: int, said: str
+) -> None:
+    """What only shows when new rows are looked at is one line as well, and commits nothing."""
+    append(home, make_rows(100, 600, header=False))
+    done = nightfit("train", *options)
+    assert (done.code, done.out) == (code, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+    assert versions(home) == ["deep/000001", "linear/000001"]
+
+
+@pytest.mark.parametrize(
     ("text", "code", "said"),
     [
         ("id,price,colour,day\n1,2,red,2026-01-01\n", 65, "'bought' must be a column"),
         ("", 65, "it is empty"),
-        (b"\x80\x81\x82" * 100, 65, "must be UTF-8"),
+        (b"\x80\x81\x82\n" * 100, 65, "must be UTF-8"),
         ("id,price,colour,day,bought\n1,x,red,2026-01-01,no\n", 65, "may be rejected"),
         ("id,price,id,bought\n", 65, "met more than once"),
         ("id,price,colour,day,bought\n", 0, ""),

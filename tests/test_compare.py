@@ -16,6 +16,7 @@ from sklearn.metrics import f1_score
 from nightfit import compare
 from nightfit.compare import Bench, nights
 from nightfit.model import Model
+from nightfit.schema import Rules
 from nightfit.sources.increment import Cut
 
 KEYS = {"log_loss", "accuracy", "macro_f1", "learn_cpu_s", "predict_cpu_s", "rows"}
@@ -350,5 +351,5 @@ def test_a_late_row_belongs_to_the_night_in_which_it_comes() -> None:
 
 def test_a_bench_needs_only_models_rules_and_a_cut() -> None:
     """The defaults are those of the command line: declared classes, the CPU, seed 0."""
-    bench = Bench({}, compare.Rules("y"), Cut(n_rows=1))
+    bench = Bench({}, Rules("y"), Cut(n_rows=1))
     assert (bench.classes, bench.device, bench.seed) == ("declared", "cpu", 0)

@@ -154,4 +154,4 @@ def test_nonsense_settings_are_refused() -> None:
     """Margins below zero or NaN, and a single row as evidence, are no settings."""
     for options in ({"margin": -0.1}, {"forgetting_margin": float("nan")}, {"margin": float("nan")}, {"min_rows": 1}):
         with pytest.raises(ValueError, match="at least"):
-            GateConfig(**options)  # type: ignore[arg-type]
+            GateConfig(**options)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightfit.batch import Array
@@ -64,6 +64,7 @@ def test_a_mapped_segment_is_the_same(pairs: Pairs, tmp_path: Path) -> None:
         assert read.find(uint(17))[0].tolist() == [bool(pairs) and len(pairs) > 1]
 
 
+@settings(deadline=None)
 @given(
     nights=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), max_size=8), max_size=4),
     asked=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), max_size=8),

@@ -157,7 +157,7 @@ def test_rows_that_come_again_are_duplicates(pipe: Pipe) -> None:
     for i in range(3):
         pipe.append([*rows[60:], *make_rows(1, start=1000 + i)])
         assert pipe.night().rows.duplicate == 40
-    assert sorted(set(pipe.keys())) == sorted(set(pipe.keys()))
+    assert len(set(pipe.keys())) == 103
     assert pipe.counts()["learned"] + pipe.counts()["held_out"] == 103
 
 

@@ -10,7 +10,7 @@ from nightfit.checkpoint import Manifest
 from nightfit.errors import ConfigError, DataError, UsageError
 from nightfit.night import Night
 from nightfit.sources.files import FileSource
-from nightfit.sources.increment import Cut
+from nightfit.sources.increment import Cut, read_increment
 from nightfit.store import verify
 from pipe import CONFIG, Pipe, Row, make_rows
 
@@ -48,7 +48,7 @@ def reason(manifest: Manifest) -> str:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Count the increments that are read."""
     done: list[Path] = []
-    read = nightly.read_increment
+    read = read_increment
 
     def counted(sources: Any, after: Any, folder: Path, **more: Any) -> Any:  # noqa: ANN401
         done.append(folder)
@@ -120,6 +120,38 @@ def test_nothing_new_makes_no_version(pipe: Pipe) -> None:
     assert (result.status, result.version) == ("nothing", None)
     assert result.verdict == "nothing new since version 1 of 2026-11-01T02:00:00+00:00"
     assert len(pipe.lineage().entries()) == 1
+
+
+@pytest.mark.parametrize("name", ["deep", "linear"])
+def test_honest_nights_are_rarely_refused(pipe: Pipe, name: str) -> None:
+    """Of 8 small nights of one world at most 2 are refused, for a learner that did get worse, and none for good."""
+    pipe.config = CONFIG.replace("linear", name)
+    refused = []
+    for i in range(8):
+        pipe.append(make_rows(500, start=10_000 * i, seed=i))
+        refused.append(pipe.night().status == "refused")
+    assert sum(refused) <= 2
+    assert not any(refused[i] and refused[i + 1] for i in range(7))
+    manifests = [entry.manifest for entry in pipe.lineage(name).entries() if entry.manifest]
+    assert {reason(manifest) for manifest in manifests} <= {"first", "accepted", "worse"}
+
+
+@pytest.mark.parametrize("name", ["deep", "linear"])
+def test_both_learners_are_kept_from_poison(pipe: Pipe, name: str) -> None:
+    """A night of flipped labels is refused whatever learns, and the honest rows of the next do not let it in."""
+    pipe.config = CONFIG.replace("linear", name)
+    for i in range(2):
+        pipe.append(make_rows(1500, start=10_000 * i, seed=i))
+        pipe.night()
+    pipe.append(poison(1500, 50_000))
+    assert pipe.night().status == "refused"
+    pipe.append(make_rows(100, start=60_000))
+    assert pipe.night().status == "refused", "100 rows do not decide yet"
+    pipe.append(make_rows(400, start=70_000))
+    assert pipe.night().status == "refused", "500 rows speak against it"
+    assert pipe.head(name).version == 2
+    assert pipe.night(exclude=3).status == "accepted"
+    assert pipe.counts(name)["excluded"] == 1500
 
 
 def test_a_poisoned_night_is_refused_and_read_again(trained: Pipe) -> None:

@@ -74,7 +74,7 @@ def test_rows_are_encoded_by_name() -> None:
         "c": [7.0, 8.0, None],
     }
     batch = encode(schema, columns, ["yes", None, "maybe"])
-    assert np.array_equal(batch.x_num, [[7, 1], [8, math.nan], [math.nan, 3]], equal_nan=True)
+    assert np.array_equal(batch.x_num, np.array([[7, 1], [8, math.nan], [math.nan, 3]]), equal_nan=True)
     assert batch.x_cat.tolist() == [
         [a.categories["x"], b.categories["y"]],
         [a.categories["y"], b.missing_id],
@@ -82,7 +82,7 @@ def test_rows_are_encoded_by_name() -> None:
     ]
     assert batch.y.tolist() == [1, -1, -1]
     batch = encode(schema, {"d": [1.0]}, [None])
-    assert np.array_equal(batch.x_num, [[math.nan, 1]], equal_nan=True)
+    assert np.array_equal(batch.x_num, np.array([[math.nan, 1]]), equal_nan=True)
     assert batch.x_cat.tolist() == [[a.missing_id, b.missing_id]] == [schema.new_cat_ids.tolist()]
 
 

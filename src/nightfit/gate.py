@@ -121,8 +121,8 @@ def _judge(e: Evidence, figures: dict[str, Interval], config: GateConfig) -> tup
 def _forgets(e: Evidence, tonight: Interval, memory: Interval, config: GateConfig) -> bool:
     """Better tonight, but with evidence worse on earlier nights: a poisoned night, or a real change.
 
-    Later rows tell which; until they have spoken for the change, and if they speak against it, it is refused. (To refuse
-    only once lets a poisoned night in with the next rows, however few: tonight's then hold out the poisoned ones too.)
+    Later rows tell which; until they speak for the change it is refused. (To refuse only once would let a poisoned
+    night in with the next rows, however few: the rows held out tonight are then mostly poisoned ones.)
     """
     if memory.n < config.min_rows or tonight.n == 0:
         return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from glob import glob
+from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,16 +38,23 @@ def _files(data: str) -> list[Path]:
     path = Path(data)
     if not data:
         raise UsageError("data must be a file, a folder or a database, however its name is empty; name it")
-    if path.is_dir():
-        found = [p for p in path.iterdir() if p.name.lower().endswith((".csv", ".csv.gz"))]
-    elif any(c in data for c in "*?[") and not path.exists():
-        found = [Path(name) for name in glob(data, recursive=True)]  # noqa: PTH207 - Path.glob takes no absolute one
-    else:
-        return [path]
-    files = sorted(p for p in found if p.is_file() and not p.name.startswith("."))
+    try:
+        files = _found(path)
+    except OSError as error:
+        raise DataError(f"{data} must be readable, however: {error.strerror}; mend the path") from None
     if not files:
         raise DataError(f"{data} must hold CSV files (*.csv, *.csv.gz), however there is none; mend the path")
     return files
+
+
+def _found(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = [p for p in path.iterdir() if p.name.lower().endswith((".csv", ".csv.gz"))]
+    elif has_magic(str(path)) and not path.exists():
+        found = [Path(name) for name in glob(str(path), recursive=True)]  # noqa: PTH207 - Path.glob takes no absolute one
+    else:
+        return [path]
+    return sorted(p for p in found if p.is_file() and not p.name.startswith("."))
 
 
 @dataclass(frozen=True)

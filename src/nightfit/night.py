@@ -167,8 +167,12 @@ class Night:
         )
 
     def _kept(self, champion: Model, night: CleanNight) -> tuple[Array, Array]:
-        """Return the losses of the candidate kept by an earlier night, and the champion's, on rows new to both."""
-        for manifest in filter(_is_forgetting, self._standing.refused):
+        """Return the losses of the candidate kept by an earlier night, and the champion's, on rows new to both.
+
+        One that learned what is excluded by now is not asked.
+        """
+        excluded = self._standing.excluded(self._request.exclude)
+        for manifest in (m for m in self._standing.refused if _is_forgetting(m) and m.excluded == excluded):
             try:
                 kept = self._loaded(manifest, self._standing.lineage.load(manifest))
                 segment = self._standing.segment(manifest.segments[0])

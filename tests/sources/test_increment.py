@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightfit.errors import ConfigError, UsageError
@@ -90,6 +90,7 @@ def test_nothing_new_is_nothing(tmp_path: Path) -> None:
     assert (increment.n_rows, increment.cursors, increment.parts) == (0, {"a": {"n": 1}}, [])
 
 
+@settings(deadline=None)
 @given(
     records=st.lists(st.sampled_from(["x", BAD]), max_size=20),
     n_chunk=st.integers(1, 5),
@@ -108,6 +109,7 @@ def test_nights_of_rows_lose_none(
     assert all(night.n_rows >= n_rows for night in done[:-1]), "bad records after the last row may come on top"
 
 
+@settings(deadline=None)
 @given(records=st.lists(st.sampled_from(["x", BAD]), min_size=1, max_size=20), n_chunk=st.integers(1, 5))
 def test_a_refused_night_joins_the_next(
     records: list[str], n_chunk: int, tmp_path_factory: pytest.TempPathFactory

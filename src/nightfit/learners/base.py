@@ -52,6 +52,9 @@ class PartialFitConfig:
     """Which estimator; "sgd" is logistic regression by stochastic gradient descent."""
     alpha: float = 1e-4
     """Strength of the L2 penalty."""
+    learning_rate: float = 0.01
+    """Step size, the same every night: scikit-learn's decaying default is too large for standardised rows at first
+    and too small to follow a change after years (docs/design.md has the figures)."""
 
     def __post_init__(self) -> None:
         if self.estimator != "sgd":

@@ -55,7 +55,14 @@ class PartialFitLearner(Calibrated):
 
     def _estimator(self, n_classes: int) -> SGDClassifier:
         """Return scikit-learn's estimator as it was left: continued, never restarted."""
-        sgd = SGDClassifier(loss="log_loss", alpha=self.config.alpha, fit_intercept=False, shuffle=False)
+        sgd = SGDClassifier(
+            loss="log_loss",
+            alpha=self.config.alpha,
+            learning_rate="constant",
+            eta0=self.config.learning_rate,
+            fit_intercept=False,
+            shuffle=False,
+        )
         sgd.classes_ = np.arange(n_classes)
         sgd.coef_ = np.ascontiguousarray(np.concatenate(list(self._weights.values()), 1))
         sgd.intercept_ = np.zeros(len(sgd.coef_))

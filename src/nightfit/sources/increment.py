@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,14 +112,28 @@ def read_increment(
     ends = _Ends(cut, sources, after, skip or {})
     for source in sources:
         increment.n_read[source.name] = 0
-        for chunk in ends.stop(source, source.read(after.get(source.name), increment.notes.append)):
-            path = folder / f"{len(increment.parts):06d}.arrow"
-            write_table(chunk.table, path)
-            increment.parts.append(Part(source.name, chunk.place, chunk.generation, chunk.rows, chunk.bad, path))
-            increment.cursors[source.name] = chunk.cursor_at(len(chunk.rows))
-            increment.n_read[source.name] += len(chunk.rows) + len(chunk.bad)
-            progress(len(chunk.rows))
+        with _reading(source, after, increment.notes.append) as chunks:
+            for chunk in ends.stop(source, chunks):
+                path = folder / f"{len(increment.parts):06d}.arrow"
+                write_table(chunk.table, path)
+                increment.parts.append(Part(source.name, chunk.place, chunk.generation, chunk.rows, chunk.bad, path))
+                increment.cursors[source.name] = chunk.cursor_at(len(chunk.rows))
+                increment.n_read[source.name] += len(chunk.rows) + len(chunk.bad)
+                progress(len(chunk.rows))
     return increment
+
+
+@contextmanager
+def _reading(
+    source: Source, after: Mapping[str, Cursor], note: Callable[[str], None] = lambda _: None
+) -> Iterator[Iterator[Chunk]]:
+    """Let go of the source's file or connection at once, wherever the reading ends."""
+    chunks = source.read(after.get(source.name), note)
+    try:
+        yield chunks
+    finally:
+        if isinstance(chunks, Generator):
+            chunks.close()
 
 
 class _Ends:
@@ -136,12 +151,13 @@ class _Ends:
         first = np.inf
         for source in sources:
             n_seen = 0
-            for chunk in source.read(after.get(source.name), lambda _: None):
-                new = self._cut.periods(chunk.table)[_n_of_first(chunk, self._skip.get(source.name, 0) - n_seen) :]
-                n_seen += len(chunk.rows) + len(chunk.bad)
-                if np.isfinite(new).any():
-                    first = min(first, float(new[np.isfinite(new)][0]))
-                    break
+            with _reading(source, after) as chunks:
+                for chunk in chunks:
+                    new = self._cut.periods(chunk.table)[_n_of_first(chunk, self._skip.get(source.name, 0) - n_seen) :]
+                    n_seen += len(chunk.rows) + len(chunk.bad)
+                    if np.isfinite(new).any():
+                        first = min(first, float(new[np.isfinite(new)][0]))
+                        break
         return first
 
     def stop(self, source: Source, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
