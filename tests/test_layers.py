@@ -13,7 +13,7 @@ LAYERS = [
     ["__init__", "errors", "jsontypes"],
     ["batch", "device", "sources.base"],
     ["identity", "kinds", "known", "metrics", "moments"],
-    ["calibration", "gate", "memory", "normaliser", "schema"],
+    ["calibration", "mixture", "gate", "memory", "normaliser", "schema"],
     ["scorer"],
     ["learners", "sources"],
     ["fates"],

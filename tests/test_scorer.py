@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightfit.batch import Array, Rows
-from nightfit.learners.base import KINDS, LearnerConfig, MlpConfig, PartialFitConfig
-from nightfit.model import Model, part
+from nightfit.learners.base import KINDS, LearnerConfig, MlpConfig, PartialFitConfig, part
+from nightfit.model import Model
 from nightfit.scorer import Scorer
 from nightfit.testing import random_night, schema_of
 

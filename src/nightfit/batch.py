@@ -96,6 +96,11 @@ class Rows:
             for start in range(0, len(block), batch_size):
                 yield block.take(order[start : start + batch_size])
 
+    def sample(self, n: int) -> Batch:
+        """Return about n rows, evenly spread over the night; all, if there are fewer. There must be a row."""
+        step = max(len(self) // n, 1)
+        return concat(block.take(slice(None, None, step)) for block in self._blocks)
+
     @property
     def y(self) -> Array:
         """All class indices, int64 [n], in order."""

@@ -1,10 +1,12 @@
-"""A bounded, uniform sample of rows, kept in the checkpoint.
+"""Bounded samples of rows, kept in the checkpoint: a uniform one of all rows so far, and the latest ones.
 
-The k rows with the smallest hash of their key: a uniform sample of all rows ever offered, without random state, the
-same however the rows were split into nights (bottom-k sampling, Cohen & Kaplan 2007), and deletable by key.
+The uniform one holds the k rows with the smallest hash of their key: a sample without random state, the same however
+the rows were split into nights (bottom-k sampling, Cohen & Kaplan 2007). Both are deletable by key.
 """
 
 from __future__ import annotations
+
+from typing import Self
 
 import numpy as np
 
@@ -12,8 +14,8 @@ from nightfit.batch import Array, Batch, concat
 from nightfit.identity import priority
 
 
-class Memory:
-    """At most `capacity` rows. `batch` holds them, in ascending order of priority."""
+class _Sample:
+    """At most `capacity` rows, in `batch`."""
 
     def __init__(self, capacity: int, batch: Batch | None = None) -> None:
         self.capacity = capacity
@@ -32,11 +34,9 @@ class Memory:
         x_cat[:, : old.x_cat.shape[1]] = old.x_cat
         self.batch = Batch(old.key_hash, x_num, x_cat, old.y)
 
-    def add(self, batch: Batch) -> None:
-        """Offer rows; those of unknown classes are not kept, and of a key that comes twice the newest is."""
-        newest_first = concat([batch.take(batch.y >= 0).take(slice(None, None, -1)), self.batch])
-        _, order = np.unique(priority(newest_first.key_hash), return_index=True)
-        self.batch = newest_first.take(order[: self.capacity])
+    def draw(self, n: int, random: np.random.Generator) -> Batch:
+        """Return n rows (all, if there are fewer), drawn without replacement."""
+        return self.batch.take(random.permutation(len(self.batch))[:n])
 
     def arrays(self) -> dict[str, Array]:
         """Return the rows as named arrays."""
@@ -48,6 +48,25 @@ class Memory:
         }
 
     @classmethod
-    def from_arrays(cls, capacity: int, arrays: dict[str, Array]) -> Memory:
+    def from_arrays(cls, capacity: int, arrays: dict[str, Array]) -> Self:
         """Read what `arrays` returned."""
         return cls(capacity, Batch(**arrays))
+
+
+class Memory(_Sample):
+    """A uniform sample of all rows that were ever offered, in ascending order of priority."""
+
+    def add(self, batch: Batch) -> None:
+        """Offer rows; those of unknown classes are not kept, and of a key that comes twice the newest is."""
+        newest_first = concat([batch.take(batch.y >= 0).take(slice(None, None, -1)), self.batch])
+        _, order = np.unique(priority(newest_first.key_hash), return_index=True)
+        self.batch = newest_first.take(order[: self.capacity])
+
+
+class Recent(_Sample):
+    """The latest rows, oldest first."""
+
+    def add(self, batch: Batch) -> None:
+        """Append rows, and let the oldest go."""
+        joined = concat([self.batch, batch.take(batch.y >= 0)])
+        self.batch = joined.take(slice(max(len(joined) - self.capacity, 0), None))

@@ -11,7 +11,7 @@ import torch
 
 from nightfit.batch import Array, Batch, Rows
 from nightfit.jsontypes import Json
-from nightfit.learners.base import Arrays, Learner, LearnerConfig, MlpConfig
+from nightfit.learners.base import Arrays, Learner, LearnerConfig, MlpConfig, part
 from nightfit.memory import Memory
 from nightfit.normaliser import Normaliser
 from nightfit.schema import Schema
@@ -55,7 +55,7 @@ class Model:
         """Make room for what the schema has appended; what the model says about old rows stays as it is."""
         self.schema = schema
         self.normaliser.grow(schema.sizes.d_num)
-        self.learner.grow(schema.sizes, schema.parent_ids)
+        self.learner.grow(schema.sizes, schema.parent_ids, schema.new_cat_ids)
         self.holdout.grow(schema.sizes.d_num, schema.new_cat_ids)
 
     def declare(self, labels: Iterable[str]) -> None:
@@ -117,8 +117,3 @@ class Model:
         learner.load(part(files["model"], "learner"), files["learning"], state["learner"])
         holdout = Memory.from_arrays(HOLDOUT_ROWS, files["holdout"])
         return cls(state["kind"], Schema.from_json(state["schema"]), normaliser, learner, holdout, state["n_nights"])
-
-
-def part(arrays: Arrays, name: str) -> Arrays:
-    """Return the arrays of one part of a model, without their prefix."""
-    return {key.partition(".")[2]: a for key, a in arrays.items() if key.startswith(f"{name}.")}

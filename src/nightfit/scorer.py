@@ -32,21 +32,31 @@ class Scorer:
 
 
 def mlp_proba(arrays: Arrays, z: Array, x_cat: Array, prior: Array) -> Array:
-    """Return the MLP's raw probabilities, float64 [n, K], as `learners.mlp.Mlp` computes its logits."""
+    """Return the ensemble's raw probabilities, float64 [n, K], as `learners.deep` computes them."""
     if not arrays["seen"].any():
         return np.tile(prior, (len(z), 1))
+    logits = _mlp_logits(arrays, z, x_cat).astype(np.float64)
+    logits[..., ~arrays["seen"]] = -np.inf
+    odds = np.exp(logits - logits.max(2, keepdims=True))
+    return np.asarray(np.tensordot(arrays["mixture"], odds / odds.sum(2, keepdims=True), 1))
+
+
+def _mlp_logits(arrays: Arrays, z: Array, x_cat: Array) -> Array:
+    """Return the members' logits, float32 [M + 1, n, K], as `learners.mlp.Mlp.forward` does."""
+    w = {name.removeprefix("net."): a for name, a in arrays.items() if name.startswith("net.")}
+    n, (n_members, h, _) = len(z), w["w_out"].shape
     missing = np.isnan(z)
-    x = np.where(missing, np.float32(0), z) @ arrays["net.w_num"] + arrays["net.b_in"]
-    if missing.any():
-        x = x + missing.astype(np.float32) @ arrays["net.w_missing"]
-    for embedded, w in zip(arrays["net.embedding"][x_cat].swapaxes(0, 1), arrays["net.w_cat"], strict=True):
-        x = x + embedded @ w
-    for i in range(sum(name.startswith("net.w_hidden.") for name in arrays)):
-        x = np.maximum(x, 0) @ arrays[f"net.w_hidden.{i}"] + arrays[f"net.b_hidden.{i}"]
-    logits = (np.maximum(x, 0) @ arrays["net.w_out"] + arrays["net.b_out"]).astype(np.float64)
-    logits[:, ~arrays["seen"]] = -np.inf
-    odds = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(odds / odds.sum(1, keepdims=True))
+    value = np.where(missing, np.float32(0), z)
+    dense = np.stack([value, missing.astype(np.float32)], 2).reshape(n, -1)
+    angles = value[:, :, None] * arrays["frequencies"]
+    waves = np.concatenate([np.sin(angles), np.cos(angles)], 2) * ~missing[:, :, None]
+    first = w["b_in"] + dense @ w["w_dense"] + w["embedding"][x_cat].reshape(n, -1) @ w["w_cat"]
+    first[:, : w["w_waves"].shape[1]] += waves.reshape(n, -1) @ w["w_waves"]
+    x = np.maximum(first, 0).reshape(n, n_members, h).swapaxes(0, 1)
+    for weight, bias in zip(w["w_hidden"], w["b_hidden"], strict=True):
+        x = np.maximum(x @ weight + bias, 0)
+    linear = w["l_out"] + dense @ w["l_dense"] + w["l_cat"][x_cat].sum(1)
+    return np.concatenate([x @ w["w_out"] + w["b_out"], linear[None]])
 
 
 def linear_proba(arrays: Arrays, z: Array, x_cat: Array, prior: Array) -> Array:

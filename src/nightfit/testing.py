@@ -183,8 +183,8 @@ def model_of(make: Callable[[Normaliser], Learner]) -> Model:
 def saved_and_loaded(model: Model, make: Callable[[Normaliser], Learner]) -> Model:
     """Return the model as it comes back from a checkpoint."""
     from nightfit.checkpoint import pack, unpack
+    from nightfit.learners.base import part
     from nightfit.memory import Memory
-    from nightfit.model import part
     from nightfit.normaliser import Normaliser
 
     state, files = model.state()

@@ -30,11 +30,15 @@ class MlpConfig:
     """Hidden layers."""
     d_embedding: int = 8
     """Numbers that stand for one category."""
+    n_frequencies: int = 8
+    """Sines and cosines of each number, that some members read."""
     n_epochs: int = 3
-    """Passes over the new rows each night."""
-    batch_size: int = 64
+    """Passes over the new rows each night; more in a small night."""
+    batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
+    memory_rows: int = 20_000
+    """Old rows that are kept for replay: half a sample of all, half the latest; 0 learns strictly new rows only."""
 
     def __post_init__(self) -> None:
         for name in ("d_hidden", "n_blocks", "d_embedding", "n_epochs", "batch_size"):
@@ -82,10 +86,11 @@ class Learner(Protocol):
         """Return the probability of each class, float64 [n, K]; rows sum to 1 (K = 0 before the first class)."""
         ...
 
-    def grow(self, sizes: Sizes, parent_ids: Array) -> None:
+    def grow(self, sizes: Sizes, parent_ids: Array, missing_ids: Array) -> None:
         """Make room for what the schema has appended; predictions on rows without it do not change.
 
-        `parent_ids`: int64 [n_ids], for each id the one that stood for it until now.
+        `parent_ids`: int64 [n_ids], for each id the one that stood for it until now. `missing_ids`: int32 [d_cat],
+        for each categorical column the id that rows from before it hold.
         """
         ...
 
@@ -100,3 +105,8 @@ class Learner(Protocol):
     def load(self, arrays: Arrays, extra: Arrays, data: Mapping[str, Json]) -> None:
         """Take over what `state` returned."""
         ...
+
+
+def part(arrays: Arrays, name: str) -> Arrays:
+    """Return the arrays of one part of a model, without their prefix."""
+    return {key.partition(".")[2]: a for key, a in arrays.items() if key.startswith(f"{name}.")}

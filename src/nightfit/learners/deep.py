@@ -1,7 +1,13 @@
-"""The deep learner: fine-tunes the MLP on the new rows, with the optimiser's moments kept over the nights."""
+"""The deep learner: one ensemble whose members learn under different regimes, and mixing weights over the nights.
+
+Whether old rows help depends on whether old patterns come back, so it is not decided but mixed: some members learn
+only new rows, some also a sample of all rows so far, some also the latest rows before. Weights and the optimiser's
+moments live on over the nights; some members serve the average of their weights over the nights.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -9,120 +15,228 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nightfit.batch import BLOCK_ROWS, Array, Batch, Rows
+from nightfit.batch import BLOCK_ROWS, Array, Batch, Rows, concat
 from nightfit.calibration import Calibration
 from nightfit.errors import ConfigError
 from nightfit.jsontypes import Json
-from nightfit.learners.base import Arrays, MlpConfig
+from nightfit.learners.base import Arrays, MlpConfig, part
 from nightfit.learners.calibrated import Calibrated
-from nightfit.learners.mlp import Mlp, padded
+from nightfit.learners.mlp import N_MEMBERS, Inputs, Mlp, grown, views
+from nightfit.memory import Memory, Recent
+from nightfit.metrics import row_losses
+from nightfit.mixture import MAX_ROWS, Mixture
 from nightfit.normaliser import Normaliser
 from nightfit.schema import Sizes
 
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-_SHAPE = ("d_hidden", "n_blocks", "d_embedding")
+NEW, RESERVOIR, RECENT = range(3)
+"""Pools of rows: tonight's, a sample of all nights before, the latest rows before."""
+
+REGIMES = (RESERVOIR, NEW, RECENT, RESERVOIR, NEW, RECENT, RESERVOIR, RESERVOIR)
+"""The pool that each member learns besides tonight's rows (NEW: none); the linear member's stands last."""
+
+AVERAGED = (0, 1, 2, 6)
+"""Members that serve the average of their weights over the nights."""
+
+AVERAGE = 0.5
+"""The share of the nights before in that average."""
+
+REPLAYED = 2
+"""Rows of each memory for each new row."""
+
+MIN_STEPS, MAX_EPOCHS = 60, 10
+"""A small night takes at least so many steps, in at most so many epochs: 100 rows in three epochs teach little."""
+
+_SHAPE = ("d_hidden", "n_blocks", "d_embedding", "n_frequencies")
+_AVERAGES = ("exp_avg", "exp_avg_sq")
 
 
 class DeepLearner(Calibrated):
-    """An `Mlp` behind the normaliser, trained by AdamW (Loshchilov & Hutter, ICLR 2019), then calibrated."""
+    """An `Mlp` ensemble behind the normaliser, trained by AdamW (Loshchilov & Hutter, ICLR 2019), then calibrated."""
 
     def __init__(self, config: MlpConfig, normaliser: Normaliser, *, device: str = "cpu", seed: int = 0) -> None:
         self.config, self.normaliser = config, normaliser
         self._device, self._seed = torch.device(device), seed
-        self._calibration = Calibration()
+        self._calibration, self._mixture = Calibration(), Mixture.even(N_MEMBERS + 1)
+        self._reservoir, self._recent = Memory(config.memory_rows // 2), Recent(config.memory_rows // 2)
         self._seen = torch.zeros(0, dtype=torch.bool, device=self._device)
         self._build(Sizes(0, 0, 0, 0))
 
     def _build(self, sizes: Sizes) -> None:
-        self._net = Mlp(self.config, sizes, self._generator(0)).to(self._device)
+        generator = torch.Generator().manual_seed(self._seed)
+        self._net = Mlp(self.config, sizes, generator).to(self._device)
+        self._served: Tensor | None = None
+        self._start_optimiser({})
+
+    def _start_optimiser(self, moments: dict[str, Tensor]) -> None:
+        """(Re)create the optimiser around the flat vector, with its moments."""
+        flat = self._net.flat
+        flat.grad = torch.zeros_like(flat)
         self._optimiser = torch.optim.AdamW(
-            self._net.parameters(),
+            [flat],
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
             fused=self._device.type != "mps",
         )
-
-    def _generator(self, salt: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self._seed * 1_000_003 + salt)
+        if moments:
+            self._optimiser.state[flat] = moments
 
     def _has_learned(self) -> bool:
         return bool(self._seen.any())
 
-    @torch.no_grad()
-    def _raw_proba(self, batch: Batch) -> Array:
-        if not self._seen.any():
-            return np.tile(self._calibration.prior, (len(batch), 1))
-        z, x_cat, _ = self._tensors(batch)
-        with one_thread():
-            return torch.softmax(self._logits(z, x_cat).double(), 1).cpu().numpy()
+    def observe(self, rows: Rows) -> Array:
+        """Predict, then let calibration and mixing weights learn from the outcomes."""
+        proba = super().observe(rows)
+        if self._has_learned() and len(rows):
+            self._reweigh(rows.sample(MAX_ROWS))
+        return proba
 
+    def _reweigh(self, sample: Batch) -> None:
+        """Let the mixing weights learn; rows of unknown classes say nothing."""
+        known = sample.take(sample.y >= 0)
+        if len(known):
+            losses = np.array([row_losses(p, known.y).mean() for p in self._member_proba(known)])
+            self._mixture.observe(losses, len(known))
+
+    def _raw_proba(self, batch: Batch) -> Array:
+        if not self._has_learned():
+            return np.tile(self._calibration.prior, (len(batch), 1))
+        return self._mixture.apply(self._member_proba(batch))
+
+    @torch.no_grad()
+    def _member_proba(self, batch: Batch) -> Array:
+        """Return each member's probabilities, float64 [M + 1, n, K], by the weights that serve."""
+        with one_thread():
+            logits = self._net(self._inputs(batch), self._served).logits.masked_fill(~self._seen, -torch.inf)
+            proba: Array = torch.softmax(logits.double(), 2).cpu().numpy()
+        return proba
+
+    def _inputs(self, batch: Batch) -> Inputs:
+        z = self.normaliser(torch.from_numpy(np.ascontiguousarray(batch.x_num)))
+        ids = torch.from_numpy(np.asarray(batch.x_cat, np.int64))
+        return self._net.inputs(z.to(self._device), ids.to(self._device))
+
+    @torch.no_grad()
     def _learn(self, rows: Rows, *, seed: int) -> None:
-        """Fine-tune for a few epochs, from the weights and the optimiser's moments as they are."""
+        """Take a few epochs over the new rows, mixed with replayed ones; then remember the new ones."""
+        random = np.random.default_rng(seed)
         with one_thread():
             self._meet_classes(rows)
-            for epoch in range(self.config.n_epochs):
-                for block in rows.shuffled(BLOCK_ROWS, seed=seed * self.config.n_epochs + epoch):
-                    self._learn_block(block)
+            for epoch in range(self._n_epochs(len(rows))):
+                for block in rows.shuffled(BLOCK_ROWS, seed=seed * MAX_EPOCHS + epoch):
+                    self._learn_block(block, random)
+        self._remember(rows)
+        self._serve()
 
-    def _learn_block(self, block: Batch) -> None:
-        """Take one step per minibatch; the rows come shuffled."""
-        n = self.config.batch_size
-        for z, x_cat, y in zip(*(torch.split(tensor, n) for tensor in self._tensors(block)), strict=True):
-            loss = torch.nn.functional.cross_entropy(self._logits(z, x_cat), y)
-            self._optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimiser.step()
+    def _n_epochs(self, n_rows: int) -> int:
+        n_replayed = sum(min(REPLAYED * n_rows, len(memory)) for memory in (self._reservoir, self._recent))
+        per_epoch = math.ceil((n_rows + n_replayed) / self.config.batch_size)
+        return max(self.config.n_epochs, min(math.ceil(MIN_STEPS / per_epoch), MAX_EPOCHS))
 
-    def _logits(self, z: Tensor, x_cat: Tensor) -> Tensor:
-        """Return logits in which classes that were never learned have no share."""
-        logits: Tensor = self._net(z, x_cat)
-        return logits.masked_fill(~self._seen, -torch.inf)
+    def _learn_block(self, block: Batch, random: np.random.Generator) -> None:
+        """Take one step per minibatch of the block's rows and replayed ones, shuffled together."""
+        pools = [block, *(m.draw(REPLAYED * len(block), random) for m in (self._reservoir, self._recent))]
+        rows = concat(pools)
+        pool = torch.from_numpy(np.repeat(np.arange(len(pools)), [len(p) for p in pools])).to(self._device)
+        regimes = torch.tensor(REGIMES, device=self._device)[:, None]
+        counts = ((pool == NEW) | (pool == regimes)).float()
+        inputs, y = self._inputs(rows), torch.from_numpy(rows.y.astype(np.int64)).to(self._device)
+        for index in torch.from_numpy(random.permutation(len(rows))).to(self._device).split(self.config.batch_size):  # type: ignore[no-untyped-call]
+            self._step(inputs.take(index), y[index], counts[:, index])
 
-    def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        z = self.normaliser(torch.from_numpy(np.ascontiguousarray(batch.x_num)))
-        x_cat, y = (torch.from_numpy(np.asarray(array, np.int64)) for array in (batch.x_cat, batch.y))
-        return z.to(self._device), x_cat.to(self._device), y.to(self._device)
+    def _step(self, x: Inputs, y: Tensor, counts: Tensor) -> None:
+        """Take one step down the members' mean cross-entropies, each over the rows that count for it."""
+        done = self._net(x)
+        g = torch.softmax(done.logits.masked_fill_(~self._seen, -torch.inf), 2)
+        g.sub_(torch.nn.functional.one_hot(y, g.shape[2]))
+        g.mul_((counts / counts.sum(1, keepdim=True).clamp(min=1)).unsqueeze(2))
+        assert self._net.flat.grad is not None
+        self._net.backward(x, done, g, self._net.flat.grad)
+        self._optimiser.step()
 
-    @torch.no_grad()
     def _meet_classes(self, rows: Rows) -> None:
         """Let a class that is learned for the first time start at its share of tonight's rows."""
         counts = np.bincount(rows.y, minlength=len(self._seen))
         new = torch.from_numpy(counts > 0).to(self._device) & ~self._seen
-        if new.any():
-            level = 0.0
-            if self._seen.any():
-                z, x_cat, _ = self._tensors(next(rows.chunks()).take(slice(1024)))
-                level = float(torch.logsumexp(self._logits(z, x_cat), 1).mean())
-            share = torch.from_numpy(np.log(np.maximum(counts, 1) / counts.sum())).float().to(self._device)
-            self._net.b_out[new] = level + share[new]
-            self._seen = self._seen | new
-
-    def grow(self, sizes: Sizes, parent_ids: Array) -> None:
-        """Append to every array what the schema appended; a learner that has not learned is built anew."""
-        n_old = len(self._net.embedding)
+        if not new.any():
+            return
+        level = torch.zeros(N_MEMBERS + 1, 1, device=self._device)
         if self._seen.any():
-            parents = torch.from_numpy(parent_ids).to(self._device)
-            self._net.grow(sizes, parents, self._generator(n_old))
-            for name, parameter in self._net.named_parameters():
-                state = self._optimiser.state[parameter]  # empty for what had no gradient yet
-                for moment in state.keys() & {"exp_avg", "exp_avg_sq"}:
-                    state[moment] = padded(state[moment], self._net.shape(name, sizes))
+            logits = self._net(self._inputs(rows.sample(MAX_ROWS))).logits.masked_fill(~self._seen, -torch.inf)
+            level = torch.logsumexp(logits, 2).mean(1, keepdim=True)
+        share = torch.from_numpy(np.log(np.maximum(counts, 1) / counts.sum())).float().to(self._device)
+        weights = views(self._net.flat.data, self._net.shapes)
+        weights["b_out"][:, 0, new] = level[:-1] + share[new]
+        weights["l_out"][new] = level[-1] + share[new]
+        self._seen = self._seen | new
+
+    def _remember(self, rows: Rows) -> None:
+        for block in rows.chunks():
+            self._reservoir.add(block)
+            self._recent.add(block)
+
+    def _serve(self) -> None:
+        """Renew the weights that serve: averaged over the nights for some members, tonight's for the others."""
+        flat = self._net.flat.data
+        if self._served is None:
+            self._served = flat.clone()
+            return
+        before = torch.zeros_like(flat)
+        w, h = views(before, self._net.shapes), self.config.d_hidden
+        for m in AVERAGED:
+            for name in ("b_in", "w_dense", "w_cat", "w_waves"):
+                w[name][..., m * h : (m + 1) * h] = AVERAGE
+            for weight in (w["w_hidden"][:, m], w["b_hidden"][:, m], w["w_out"][m], w["b_out"][m]):
+                weight.fill_(AVERAGE)
+        self._served = torch.lerp(flat, self._served, before)
+
+    @torch.no_grad()
+    def grow(self, sizes: Sizes, parent_ids: Array, missing_ids: Array) -> None:
+        """Append to every array what the schema appended; a learner that has not learned is built anew."""
+        if self._has_learned():
+            self._grow_net(sizes, parent_ids)
         else:
             self._build(sizes)
+        for memory in (self._reservoir, self._recent):
+            memory.grow(sizes.d_num, missing_ids)
         self._calibration.grow(sizes.n_classes)
-        self._seen = padded(self._seen, torch.Size([sizes.n_classes]))
+        self._seen = torch.cat([self._seen, self._seen.new_zeros(sizes.n_classes - len(self._seen))])
+
+    def _grow_net(self, sizes: Sizes, parent_ids: Array) -> None:
+        """Rebuild the network at its new sizes: what is appended changes no logit of an old row.
+
+        A new category takes over the embedding that stood for it until now; those of a new column start apart.
+        """
+        old, moments = self._net, self._optimiser.state[self._net.flat]
+        self._net = Mlp(self.config, sizes, torch.Generator().manual_seed(self._seed)).to(self._device)
+        n_old = old.shapes["embedding"][0]
+        parents = torch.from_numpy(parent_ids).to(self._device)
+        inherits = torch.arange(n_old, sizes.n_ids, device=self._device)
+        inherits = inherits[parents[inherits] < n_old]
+        fresh = views(self._net.flat.data, self._net.shapes)["embedding"][n_old:].clone()
+        assert self._served is not None
+        flats = [grown(flat, old.shapes, self._net.shapes) for flat in (old.flat.data, self._served)]
+        for flat in flats:
+            w = views(flat, self._net.shapes)
+            w["embedding"][n_old:] = fresh
+            for name in ("embedding", "l_cat"):
+                w[name][inherits] = w[name][parents[inherits]]
+        self._net.flat.data, self._served = flats
+        averages = {name: grown(moments[name], old.shapes, self._net.shapes) for name in _AVERAGES}
+        self._start_optimiser({"step": moments["step"], **averages})
 
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
-        """Return network and calibration, the optimiser's moments, and nothing else."""
-        arrays = {f"net.{name}": _numpy(p) for name, p in self._net.named_parameters()}
+        """Return the weights that serve by name; weights, moments and memories for learning; the network's shape."""
+        served = self._net.flat.data if self._served is None else self._served
+        arrays = self._named("net", served)
+        arrays |= {"frequencies": _numpy(self._net.frequencies), "mixture": self._mixture.weights}
         arrays |= {"seen": _numpy(self._seen), **self._calibration.arrays()}
-        moments = {
-            f"{moment}.{name}": _numpy(self._optimiser.state[p][moment])
-            for name, p in self._net.named_parameters()
-            for moment in _MOMENTS
-            if self._optimiser.state[p]
-        }
-        return arrays, moments, {name: getattr(self.config, name) for name in _SHAPE}
+        extra = {f"reservoir.{name}": array for name, array in self._reservoir.arrays().items()}
+        extra |= {f"recent.{name}": array for name, array in self._recent.arrays().items()}
+        moments = self._optimiser.state[self._net.flat]
+        if moments:
+            extra |= self._named("weights", self._net.flat.data) | {"step": _numpy(moments["step"])}
+            extra |= self._named("exp_avg", moments["exp_avg"]) | self._named("exp_avg_sq", moments["exp_avg_sq"])
+        return arrays, extra, {name: getattr(self.config, name) for name in _SHAPE}
 
     def load(self, arrays: Arrays, extra: Arrays, data: Mapping[str, Json]) -> None:
         """Take over what `state` returned, on whatever device this learner lives.
@@ -135,18 +249,29 @@ class DeepLearner(Calibrated):
                     f"a lineage keeps its network's shape, however {name} is {getattr(self.config, name)} now and was "
                     f"{data[name]}; set it back, or give the new model another name",
                 )
+        d_num = len(arrays["net.w_dense"]) // 2
         sizes = Sizes(
-            *(len(arrays[f"net.{name}"]) for name in ("w_num", "w_cat", "embedding", "b_out")),
+            d_num,
+            len(arrays["net.w_cat"]) // self.config.d_embedding,
+            len(arrays["net.embedding"]),
+            len(arrays["seen"]),
         )
         self._build(sizes)
-        self._seen = self._tensor(arrays["seen"])
+        self._seen, self._mixture = self._tensor(arrays["seen"]), Mixture(arrays["mixture"])
         self._calibration = Calibration.from_arrays(arrays)
-        for name, parameter in self._net.named_parameters():
-            parameter.data = self._tensor(arrays[f"net.{name}"])
-            if f"step.{name}" in extra:
-                self._optimiser.state[parameter] = {
-                    moment: self._tensor(extra[f"{moment}.{name}"]) for moment in _MOMENTS
-                }
+        half = self.config.memory_rows // 2
+        self._reservoir = Memory.from_arrays(half, part(extra, "reservoir"))
+        self._recent = Recent.from_arrays(half, part(extra, "recent"))
+        if "step" in extra:
+            self._served, self._net.flat.data = self._flat(arrays, "net"), self._flat(extra, "weights")
+            moments = {name: self._flat(extra, name) for name in _AVERAGES}
+            self._start_optimiser({"step": self._tensor(extra["step"]), **moments})
+
+    def _named(self, prefix: str, flat: Tensor) -> Arrays:
+        return {f"{prefix}.{name}": _numpy(w) for name, w in views(flat, self._net.shapes).items()}
+
+    def _flat(self, arrays: Arrays, prefix: str) -> Tensor:
+        return torch.cat([self._tensor(arrays[f"{prefix}.{name}"]).flatten() for name in self._net.shapes])
 
     def _tensor(self, array: Array) -> Tensor:
         """Copy an array: memory of its own, aligned as torch's, on which the last bits of a product may depend."""

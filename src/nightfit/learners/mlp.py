@@ -1,10 +1,17 @@
-"""The network: an MLP over standardised numbers, their missing flags, and embedded categories.
+"""The network: several small MLPs and one linear model, members of one ensemble, computed together.
 
-The first layer is kept in three parts (numbers, flags, categories), so that a new column, category or class only
-appends to an array: what the network knew, and what it says about old rows, stays as it was.
+All weights lie in one flat vector, so that a step of the optimiser, an average over the nights and a checkpoint are
+one operation each. The gradient is derived by hand: at these sizes autograd costs as much as the matrix products.
+
+The first layer reads of every number its standardised value, a missing flag, and sines and cosines (periodic
+embeddings: Gorishniy, Rubachev & Babenko, NeurIPS 2022, here with fixed frequencies), and of every category a learned
+embedding. Rows of its weights stand in the order of the columns: a new column, category or class only appends.
 """
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,75 +19,159 @@ from torch import Tensor, nn
 from nightfit.learners.base import MlpConfig
 from nightfit.schema import Sizes
 
+Shapes: TypeAlias = dict[str, tuple[int, ...]]
+Weights: TypeAlias = dict[str, Tensor]
+
+N_MEMBERS = 7
+"""MLPs of the ensemble; the linear member comes after them."""
+
+N_PERIODIC = 3
+"""Members, from the first on, that read the sines and cosines too: the others stay smooth where rows are few."""
+
+
+class Inputs(NamedTuple):
+    """Rows as the network reads them, computed once for all steps.
+
+    `dense`: float32 [n, 2 d_num], value and missing flag of each number. `waves`: float32 [n, 2 F d_num].
+    `ids`: int64 [n, d_cat].
+    """
+
+    dense: Tensor
+    waves: Tensor
+    ids: Tensor
+
+    def take(self, index: Tensor) -> Inputs:
+        """Return the rows that an index names."""
+        return Inputs(self.dense[index], self.waves[index], self.ids[index])
+
+
+class Pass(NamedTuple):
+    """What a forward pass leaves: logits [M + 1, n, K], each layer's activations [M, n, h], the embedded ids."""
+
+    logits: Tensor
+    layers: list[Tensor]
+    embedded: Tensor
+
 
 class Mlp(nn.Module):
-    """Map z [n, d_num] (NaN where missing) and category ids [n, d_cat] to logits [n, K].
+    """M MLPs of `n_blocks` hidden layers and a linear model over the same inputs.
 
-    Weights: w_num, w_missing [d_num, h], embedding [n_ids, e], w_cat [d_cat, e, h], hidden layers, w_out [h, K].
+    Shape: `Inputs` of n rows in, logits [M + 1, n, K] out, the linear member's last.
     """
+
+    frequencies: Tensor
 
     def __init__(self, config: MlpConfig, sizes: Sizes, generator: torch.Generator) -> None:
         super().__init__()
-        h, e = config.d_hidden, config.d_embedding
-        d_in = max(sizes.d_num + sizes.d_cat * e, 1)
+        self.config = config
+        self.shapes = _shapes(config, sizes)
+        self.flat = nn.Parameter(torch.zeros(_numel(self.shapes)), requires_grad=False)
+        # Quarter turns for each standard deviation, and their multiples: from a trend to a fine grid.
+        self.register_buffer("frequencies", torch.arange(1, config.n_frequencies + 1) * math.pi / 4)
+        self._start(generator)
 
-        def normal(*shape: int, std: float) -> nn.Parameter:
-            return nn.Parameter(torch.randn(shape, generator=generator) * std)
-
-        # He et al. (ICCV 2015) before each ReLU; the output starts at zero, that is at the class prior.
-        self.w_num = normal(sizes.d_num, h, std=(2 / d_in) ** 0.5)
-        self.w_missing = nn.Parameter(torch.zeros(sizes.d_num, h))
-        self.embedding = normal(sizes.n_ids, e, std=1.0)
-        self.w_cat = normal(sizes.d_cat, e, h, std=(2 / d_in) ** 0.5)
-        self.b_in = nn.Parameter(torch.zeros(h))
-        self.w_hidden = nn.ParameterList([normal(h, h, std=(2 / h) ** 0.5) for _ in range(config.n_blocks - 1)])
-        self.b_hidden = nn.ParameterList([nn.Parameter(torch.zeros(h)) for _ in range(config.n_blocks - 1)])
-        self.w_out = nn.Parameter(torch.zeros(h, sizes.n_classes))
-        self.b_out = nn.Parameter(torch.zeros(sizes.n_classes))
-
-    def forward(self, z: Tensor, x_cat: Tensor) -> Tensor:
-        """Return logits [n, K]."""
-        missing = torch.isnan(z).float()
-        x = torch.addmm(self.b_in, torch.nan_to_num(z), self.w_num) + missing @ self.w_missing
-        if x_cat.shape[1]:
-            embedded = nn.functional.embedding(x_cat, self.embedding).flatten(1)
-            x = torch.addmm(x, embedded, self.w_cat.flatten(0, 1))
-        for w, b in zip(self.w_hidden, self.b_hidden, strict=True):
-            x = torch.addmm(b, torch.relu(x), w)
-        return torch.addmm(self.b_out, torch.relu(x), self.w_out)
-
-    @torch.no_grad()
-    def grow(self, sizes: Sizes, parents: Tensor, generator: torch.Generator) -> None:
-        """Append inputs and outputs, so that the logits of old rows do not change.
-
-        New columns and classes get zero weights; a new category the embedding of the id that stood for it until
-        now (`parents`, [n_ids]); the ids of a new column, for which nothing stood, start at random.
-        """
-        n_old = len(self.embedding)
-        for name, parameter in self.named_parameters():
-            parameter.data = padded(parameter.data, self.shape(name, sizes))
-        new = torch.arange(n_old, sizes.n_ids)
-        self.embedding[new] = torch.randn((len(new), self.embedding.shape[1]), generator=generator).to(parents.device)
-        renamed = new[(parents[new] < n_old).cpu()]
-        self.embedding[renamed] = self.embedding[parents[renamed]]
-
-    def shape(self, name: str, sizes: Sizes) -> torch.Size:
-        """Return the shape that a parameter has at the given sizes."""
-        first = {
-            "w_num": sizes.d_num,
-            "w_missing": sizes.d_num,
-            "embedding": sizes.n_ids,
-            "w_cat": sizes.d_cat,
+    def _start(self, generator: torch.Generator) -> None:
+        """Draw the first weights (He et al., ICCV 2015); outputs start at zero, that is at the class prior."""
+        w = views(self.flat.data, self.shapes)
+        d_in = max(len(w["w_dense"]) // 2 + len(w["w_cat"]), 1)
+        scales = {
+            "w_dense": (2 / d_in) ** 0.5,
+            "w_waves": (2 / max(len(w["w_waves"]), 1)) ** 0.5,
+            "w_cat": (2 / d_in) ** 0.5,
+            "w_hidden": (2 / self.config.d_hidden) ** 0.5,
+            "embedding": 1.0,
         }
-        last = {"w_out": sizes.n_classes, "b_out": sizes.n_classes}
-        shape = list(self.get_parameter(name).shape)
-        shape[0] = first.get(name, shape[0])
-        shape[-1] = last.get(name, shape[-1])
-        return torch.Size(shape)
+        for name, scale in scales.items():
+            w[name].normal_(0, scale, generator=generator)
+        w["w_dense"][1::2] = 0  # a flag that was never set says nothing
+
+    def inputs(self, z: Tensor, ids: Tensor) -> Inputs:
+        """Return what the network reads of numbers z [n, d_num] (NaN where missing) and category ids [n, d_cat]."""
+        missing = torch.isnan(z)
+        value = torch.nan_to_num(z)
+        angles = value.unsqueeze(2) * self.frequencies
+        waves = torch.cat([angles.sin(), angles.cos()], 2) * ~missing.unsqueeze(2)
+        return Inputs(torch.stack([value, missing.float()], 2).flatten(1), waves.flatten(1), ids)
+
+    def forward(self, x: Inputs, flat: Tensor | None = None) -> Pass:
+        """Compute logits with the module's weights, or with another flat vector of them."""
+        c, n = self.config, len(x.dense)
+        w = views(self.flat.data if flat is None else flat, self.shapes)
+        embedded = w["embedding"][x.ids].flatten(1)
+        first = torch.addmm(w["b_in"], x.dense, w["w_dense"]).addmm_(embedded, w["w_cat"])
+        first[:, : N_PERIODIC * c.d_hidden].addmm_(x.waves, w["w_waves"])
+        layers = [first.relu_().view(n, N_MEMBERS, c.d_hidden).transpose(0, 1)]
+        for weight, bias in zip(w["w_hidden"], w["b_hidden"], strict=True):
+            layers.append(torch.baddbmm(bias, layers[-1], weight).relu_())
+        linear = torch.addmm(w["l_out"], x.dense, w["l_dense"]) + w["l_cat"][x.ids].sum(1)
+        logits = torch.cat([torch.baddbmm(w["b_out"], layers[-1], w["w_out"]), linear[None]])
+        return Pass(logits, layers, embedded)
+
+    def backward(self, x: Inputs, done: Pass, g: Tensor, into: Tensor) -> None:
+        """Write the loss's gradient into the flat vector `into`, from its gradient g [M + 1, n, K] at the logits."""
+        c, n = self.config, len(x.dense)
+        w, d = views(self.flat.data, self.shapes), views(into, self.shapes)
+        self._backward_linear(x, g[-1], d)
+        g = _through(g[:-1], w["w_out"], done.layers[-1], d["w_out"], d["b_out"])
+        for i in reversed(range(c.n_blocks - 1)):
+            g = _through(g, w["w_hidden"][i], done.layers[i], d["w_hidden"][i], d["b_hidden"][i])
+        first = g.transpose(0, 1).reshape(n, -1)
+        torch.sum(first, 0, out=d["b_in"])
+        torch.mm(x.dense.t(), first, out=d["w_dense"])
+        torch.mm(x.waves.t(), first[:, : N_PERIODIC * c.d_hidden], out=d["w_waves"])
+        torch.mm(done.embedded.t(), first, out=d["w_cat"])
+        _scatter(d["embedding"], x.ids, (first @ w["w_cat"].t()).view(-1, c.d_embedding))
+
+    def _backward_linear(self, x: Inputs, g: Tensor, d: Weights) -> None:
+        torch.mm(x.dense.t(), g, out=d["l_dense"])
+        torch.sum(g, 0, out=d["l_out"])
+        _scatter(d["l_cat"], x.ids, g.repeat_interleave(x.ids.shape[1], 0))
 
 
-def padded(values: Tensor, shape: torch.Size) -> Tensor:
-    """Return the values with zeros appended up to `shape`."""
-    out = torch.zeros(shape, dtype=values.dtype, device=values.device)
-    out[tuple(slice(n) for n in values.shape)] = values
+def _through(g: Tensor, weight: Tensor, below: Tensor, d_weight: Tensor, d_bias: Tensor) -> Tensor:
+    """Take a gradient [M, n, out] through a layer and the ReLU below it; write those of weight and bias."""
+    torch.bmm(below.transpose(1, 2), g, out=d_weight)
+    torch.sum(g, 1, keepdim=True, out=d_bias)
+    return torch.bmm(g, weight.transpose(1, 2)).mul_(below > 0)
+
+
+def _scatter(into: Tensor, ids: Tensor, rows: Tensor) -> None:
+    into.zero_().index_add_(0, ids.flatten(), rows)
+
+
+def _shapes(config: MlpConfig, sizes: Sizes) -> Shapes:
+    m, h, e, k = N_MEMBERS, config.d_hidden, config.d_embedding, sizes.n_classes
+    return {
+        "b_in": (m * h,),
+        "w_dense": (2 * sizes.d_num, m * h),
+        "w_waves": (2 * config.n_frequencies * sizes.d_num, N_PERIODIC * h),
+        "w_cat": (e * sizes.d_cat, m * h),
+        "embedding": (sizes.n_ids, e),
+        "w_hidden": (config.n_blocks - 1, m, h, h),
+        "b_hidden": (config.n_blocks - 1, m, 1, h),
+        "w_out": (m, h, k),
+        "b_out": (m, 1, k),
+        "l_dense": (2 * sizes.d_num, k),
+        "l_cat": (sizes.n_ids, k),
+        "l_out": (k,),
+    }
+
+
+def _numel(shapes: Shapes) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def views(flat: Tensor, shapes: Shapes) -> Weights:
+    """Return the weights that a flat vector holds, by name, without copying them."""
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    parts = torch.split(flat, sizes)
+    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
+def grown(flat: Tensor, old: Shapes, new: Shapes) -> Tensor:
+    """Return a flat vector at its new shapes: what was appended is zero, so that no old row's logits change."""
+    out = flat.new_zeros(_numel(new))
+    before = views(flat, old)
+    for name, weight in views(out, new).items():
+        weight[tuple(slice(n) for n in before[name].shape)] = before[name]
     return out

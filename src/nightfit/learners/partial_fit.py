@@ -82,7 +82,7 @@ class PartialFitLearner(Calibrated):
         width = sum(block.shape[1] for block in self._weights.values())
         return csr_matrix((values[filled], columns[filled].astype(np.int32), starts.astype(np.int32)), (n, width))
 
-    def grow(self, sizes: Sizes, parent_ids: Array) -> None:
+    def grow(self, sizes: Sizes, parent_ids: Array, missing_ids: Array) -> None:  # noqa: ARG002 - no memory
         """Append zero weights; a new category takes over the weight of the id that stood for it until now.
 
         From two classes to three, the one vector w becomes -w and w: the same odds between the two as before.
