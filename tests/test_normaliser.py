@@ -136,3 +136,14 @@ def test_empty_nights_change_nothing(shape: tuple[int, int]) -> None:
     layer.update(torch.zeros(shape, dtype=torch.float64))
     assert layer.count.tolist() == [0.0] * shape[1]
     assert layer(torch.zeros(shape, dtype=torch.float64)).shape == shape
+
+
+def test_circles_keep_their_scale() -> None:
+    """A sine or cosine of a time is scaled as over the whole circle, however short an arc the first nights show."""
+    layer = Normaliser(0)
+    layer.grow(2, torch.tensor([False, True]))
+    arc = torch.sin(torch.linspace(0, 0.1, 50, dtype=torch.float64))
+    layer.update(torch.stack([arc, arc], 1))
+    z = layer(torch.tensor([[1.0, 1.0]], dtype=torch.float64))
+    assert z[0, 0] == CLAMP
+    assert z[0, 1].item() == pytest.approx(2**0.5, abs=1e-3)

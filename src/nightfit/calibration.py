@@ -64,7 +64,13 @@ class Calibration:
         """Temper probabilities [n, K] and mix them with the prior."""
         temperature, share = self.chosen
         kept = (1 - share) * (1 - self.guard)
-        return kept * tempered(proba, temperature) + (1 - kept) * self.prior
+        mixed = np.asarray(kept * tempered(proba, temperature) + (1 - kept) * self.prior)
+        new = (self.counts > 0) & (self.counts < 1)
+        if new.any() and not new.all():  # no learner can tell them yet: they keep all of the prior's share
+            mixed[:, new] = 0
+            mixed *= (1 - self.prior[new].sum()) / mixed.sum(1, keepdims=True)
+            mixed[:, new] = self.prior[new]
+        return mixed
 
     def observe(self, proba: Array, y: Array) -> None:
         """Learn from raw probabilities [n, K] of rows and their classes; rows of unknown classes say nothing.
@@ -92,8 +98,8 @@ class Calibration:
         self.counts = self.counts + np.bincount(y[y >= 0], minlength=len(self.counts))
 
     def declare(self, n_classes: int) -> None:
-        """Give each of the first classes one pseudo-count."""
-        self.counts = self.counts + (np.arange(len(self.counts)) < n_classes)
+        """Give each of the first classes half a count (Krichevsky & Trofimov 1981): known, but never learned."""
+        self.counts = self.counts + 0.5 * (np.arange(len(self.counts)) < n_classes)
 
     def grow(self, n_classes: int) -> None:
         """Append classes that were never seen."""

@@ -54,7 +54,7 @@ class Model:
     def grow(self, schema: Schema) -> None:
         """Make room for what the schema has appended; what the model says about old rows stays as it is."""
         self.schema = schema
-        self.normaliser.grow(schema.sizes.d_num)
+        self.normaliser.grow(schema.sizes.d_num, torch.from_numpy(schema.circles))
         self.learner.grow(schema.sizes, schema.parent_ids, schema.new_cat_ids)
         self.holdout.grow(schema.sizes.d_num, schema.new_cat_ids)
 

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from nightfit.batch import Array
 from nightfit.moments import CLAMP
 
+CIRCLE_ROWS = 1e9
+"""Rows that the known moments of sines and cosines (mean 0, variance 1/2) count for."""
+
 _STATISTICS = ("origin", "count", "mean", "m2")
 
 
@@ -68,11 +71,19 @@ class Normaliser(nn.Module):
         z = (((x.to(torch.float64) - self.origin) - self.mean) / self.scale).clamp(-CLAMP, CLAMP)
         return torch.where((self.count > 0) | torch.isnan(x), z, 0.0).float()
 
-    def grow(self, d_num: int) -> None:
-        """Append features without values."""
+    def grow(self, d_num: int, circles: Tensor | None = None) -> None:
+        """Append features without values; `circles` (bool [d_num]) are sines and cosines, whose moments are known.
+
+        Standardising those by the first nights alone would blow a week's arc of the year up to a whole scale, and
+        the months after it out of all bounds. They start as if seen `CIRCLE_ROWS` times all the way round.
+        """
+        n_old = len(self.count)
         for name in _STATISTICS:
             values = getattr(self, name)
-            setattr(self, name, torch.cat([values, values.new_zeros(d_num - len(values))]))
+            setattr(self, name, torch.cat([values, values.new_zeros(d_num - n_old)]))
+        if circles is not None:
+            new = circles.to(self.count.device) & (torch.arange(d_num, device=self.count.device) >= n_old)
+            self.count[new], self.m2[new] = CIRCLE_ROWS, CIRCLE_ROWS / 2
 
     def arrays(self) -> dict[str, Array]:
         """Return the statistics, float64 [d] each, by name."""

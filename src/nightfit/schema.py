@@ -27,7 +27,8 @@ MAX_CLASSES = 1_000
 """Values of a target beyond which it is taken for a quantity."""
 
 DAY_S, YEAR_S = 86_400.0, 365.2425 * 86_400.0
-TIME_FEATURES = ("days", "year_sin", "year_cos", "week_sin", "week_cos", "day_sin", "day_cos")
+TIME_FEATURES = ("year_sin", "year_cos", "week_sin", "week_cos", "day_sin", "day_cos")
+"""What a time becomes. No trend: tomorrow would lie outside of all that was learned, every night."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,18 @@ class Schema:
 
     @property
     def feature_names(self) -> list[str]:
-        """Name the columns of `x_num`: a datetime becomes a trend in days and three circles."""
+        """Name the columns of `x_num`: a datetime becomes three circles."""
         return [
             name
             for column in self.numeric
             for name in ([f"{column.name}.{f}" for f in TIME_FEATURES] if column.kind == "datetime" else [column.name])
         ]
+
+    @property
+    def circles(self) -> Array:
+        """Say which columns of `x_num` (bool [d_num]) are sines and cosines of a time."""
+        widths = [(len(TIME_FEATURES), True) if c.kind == "datetime" else (1, False) for c in self.numeric]
+        return np.array([is_circle for width, is_circle in widths for _ in range(width)], bool)
 
     @property
     def sizes(self) -> Sizes:
@@ -239,7 +246,7 @@ def _time_features(seconds: Array) -> list[Array]:
         2 * np.pi * (seconds / DAY_S - 4) / 7,
         2 * np.pi * seconds / DAY_S,
     ]
-    return [seconds / DAY_S, *(wave(circle) for circle in circles for wave in (np.sin, np.cos))]
+    return [wave(circle) for circle in circles for wave in (np.sin, np.cos)]
 
 
 def _lookup(table: Any, column: Column) -> Array:  # noqa: ANN401
