@@ -120,6 +120,9 @@ ConfigPath = Annotated[
     Path, typer.Option("--config", metavar="FILE", envvar="NIGHTFIT_CONFIG", help="The pipeline's config.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
+OnlyModel = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="Only this model; all of them if not given.")
+]
 ModelName = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help="A model; the config's first if not given.")
 ]
@@ -257,7 +260,7 @@ def compare(
 
 @app.command()
 def log(
-    model: ModelName = None,
+    model: OnlyModel = None,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -285,7 +288,7 @@ def show(
 
 @app.command()
 def verify(
-    model: ModelName = None,
+    model: OnlyModel = None,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> int:

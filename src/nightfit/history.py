@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,21 +44,9 @@ def log(name: str | None, path: Path, *, as_json: bool) -> None:
         print_json({"models": {model: [_log_json(entry) for entry in listed] for model, listed in entries.items()}})
         return
     for model, listed in entries.items():
-        columns = (
-            "version",
-            "status",
-            "read",
-            "learned",
-            "held out",
-            "rejected",
-            "dupl.",
-            "log loss",
-            "acc.",
-            "s",
-            "verdict",
-        )
+        columns = ("", "status", "read", "learned", "held out", "rejected", "dupl.", "log loss", "acc.", "s", "why")
         rows = [_log_row(entry) for entry in listed]
-        display(*([model, table(columns, rows, left=("status", "verdict"))] if rows else [f"{model}: no version yet"]))
+        display(*([model, table(columns, rows, left=("status", "why"))] if rows else [f"{model}: no version yet"]))
 
 
 def _log_json(entry: Entry) -> dict[str, Any]:
@@ -82,8 +70,16 @@ def _log_row(entry: Entry) -> list[object]:
     rows, scores = m.rows, m.prequential
     return [
         entry.version, entry.status, rows.read, rows.learned, rows.held_out, rows.rejected, rows.duplicate,
-        scores.get("log_loss"), scores.get("accuracy"), f"{_seconds(m):.1f}", m.verdict,
+        scores.get("log_loss"), scores.get("accuracy"), f"{_seconds(m):.1f}", _why(m),
     ]  # fmt: skip
+
+
+def _why(manifest: Manifest) -> str:
+    """Return the verdict without what the status says already."""
+    verdict = manifest.verdict
+    for said in ("accepted: ", "refused: "):
+        verdict = verdict.removeprefix(said)
+    return verdict
 
 
 def _seconds(manifest: Manifest) -> float:
@@ -123,8 +119,6 @@ def _columns(manifest: Manifest) -> list[dict[str, Any]]:
 def _show_rows(m: Manifest) -> list[Sequence[object]]:
     night: Any = m.night
     state: Any = m.state
-    kinds = ", ".join(f"{c['name']} ({c['kind']})" for c in _columns(m))
-    cursors = "; ".join(f"{name}: {cursor}" for name, cursor in m.cursors.items())
     rows = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in asdict(m.rows).items() if n or what == "read")
     return [
         [
@@ -134,24 +128,46 @@ def _show_rows(m: Manifest) -> list[Sequence[object]]:
         ["parent", "none, the first" if m.parent is None else m.parent],
         ["rows", rows],
         *([["rejected", night["why_rejected"]]] if night.get("why_rejected") else []),
-        ["before learning", _scores(m.prequential) or "not scored"],
+        ["before learning", _scores(m.prequential)],
         ["learning", learning_sentence(night["learning"], m.parent)],
         *([[f"gate, {name}", _interval(f)] for name, f in night["gate"].items() if isinstance(f, dict) and f["n"]]),
         *([["notes", "; ".join(night["notes"])]] if night.get("notes") else []),
         ["classes", ", ".join(state["schema"]["classes"])],
-        ["columns", kinds],
-        ["cursors", cursors],
+        *_kinds(m),
+        ["read up to", "; ".join(_position(name, cursor) for name, cursor in m.cursors.items())],
         ["files", ", ".join(f"{name} ({file.size:,} bytes)" for name, file in m.files.items())],
     ]
 
 
+def _kinds(m: Manifest) -> list[Sequence[object]]:
+    """Name the columns of each kind."""
+    named: dict[str, list[str]] = {}
+    for column in _columns(m):
+        named.setdefault(column["kind"], []).append(column["name"])
+    return [[f"{kind} columns", ", ".join(names)] for kind, names in named.items()]
+
+
+def _position(name: str, cursor: Mapping[str, Any]) -> str:
+    """Say how far a source was read, without the hashes that files are recognised by."""
+    if "files" in cursor:
+        return ", ".join(f"{place}: {f['rows']:,} rows, byte {f['offset']:,}" for place, f in cursor["files"].items())
+    if "after" in cursor:
+        return f"{name}: {cursor['rows']:,} rows, {', '.join(map(str, cursor['after'] or ['none']))}"
+    return f"{name}: {cursor}"
+
+
 def _scores(scores: dict[str, float]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in scores.items())
+    """Say how the version before scored on all new rows."""
+    if "log_loss" not in scores:
+        return "not scored"
+    named = ", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in ("log_loss", "accuracy", "macro_f1"))
+    return f"{named}, on {scores['rows']:,.0f} rows"
 
 
 def _interval(figures: dict[str, Any]) -> str:
     low, high = ("-" if figures[end] is None else f"{figures[end]:+.4f}" for end in ("low", "high"))
-    return f"candidate minus champion {figures['mean']:+.4f} (95 %: above {low}, below {high}) on {figures['n']:,} rows"
+    n = f"{figures['n']:,} rows"
+    return f"candidate minus champion {figures['mean']:+.4f} on {n} (one-sided 95 % bounds {low} and {high})"
 
 
 def learning_sentence(learning: dict[str, Any], parent: int | None) -> str:

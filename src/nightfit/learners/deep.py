@@ -111,7 +111,7 @@ class DeepLearner(Calibrated):
         return proba
 
     def _inputs(self, batch: Batch) -> Inputs:
-        z = self.normaliser(torch.from_numpy(np.ascontiguousarray(batch.x_num)))
+        z = self.normaliser(torch.from_numpy(np.array(batch.x_num)))  # a copy: torch wants to be able to write
         ids = torch.from_numpy(np.asarray(batch.x_cat, np.int64))
         return self._net.inputs(z.to(self._device), ids.to(self._device))
 
