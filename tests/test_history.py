@@ -66,7 +66,8 @@ def test_people_get_a_line_a_night(nightfit: Callable[..., Any]) -> None:
     done = nightfit("log")
     text = " ".join(done.out.split())
     assert "refused" in text
-    assert "accepted: it is the first" in text
+    assert "accepted" in text
+    assert "it is the first" in text
     assert "2,100" in text or "1,500" in text
 
 
@@ -84,7 +85,14 @@ def test_a_pipeline_without_versions_has_an_empty_log(home: Path, nightfit: Call
 def test_show_tells_everything_about_a_version(nightfit: Callable[..., Any]) -> None:
     """Rows, scores, gate, learning, columns and cursors; as JSON the manifest without its category lists."""
     text = " ".join(nightfit("show", "2").out.split())
-    for word in ("shop/deep version 2", "warm start from version 1", "gate", "price (numeric)", "data.csv", "bytes"):
+    for word in (
+        "shop/deep version 2",
+        "warm start from version 1",
+        "gate",
+        "numeric columns price",
+        "data.csv",
+        "bytes",
+    ):
         assert word in text
     shown = json.loads(nightfit("show", "2", "--json").out)
     assert (shown["version"], shown["parent"], shown["status"]) == (2, 1, "refused")

@@ -271,7 +271,7 @@ def test_a_rotten_segment_costs_its_check_only(pipe: Pipe) -> None:
     pipe.append([*make_rows(50), *make_rows(50, start=100)])
     result = pipe.night()
     assert (result.status, result.rows.duplicate) == ("accepted", 50), "of the night whose segment is whole"
-    assert any("will not be recognised" in note for note in result.notes)
+    assert any("will not be recognised" in note for note in result.alarms)
     assert "notes" in pipe.head().night
 
 
@@ -285,7 +285,7 @@ def test_a_corrupt_head_is_set_aside(pipe: Pipe) -> None:
     pipe.append(make_rows(60, start=300))
     result = pipe.night()
     assert (result.status, result.version, result.rows.read) == ("accepted", 4, 120)
-    assert any("is set aside" in note for note in result.notes)
+    assert any("is set aside" in note for note in result.alarms)
     assert [entry.status for entry in pipe.lineage().entries()] == ["accepted", "accepted", "quarantined", "accepted"]
     assert pipe.head().parent == 2
     assert pipe.counts()["read"] == 240

@@ -102,14 +102,20 @@ def train(
 
 
 def _print_nights(rounds: list[list[NightResult]], device: str, *, as_json: bool) -> None:
-    """Print what the nights came to; without a terminal only refusals, on stderr, so that cron sends a mail."""
+    """Print what the nights came to; without a terminal only refusals and alarms, on stderr.
+
+    A cron that mails what is printed thus mails when a person is needed.
+    """
+    for result in (result for results in rounds for result in results):
+        for alarm in result.alarms:
+            print(f"nightfit: {result.model}: {alarm}", file=sys.stderr)
+    for result in rounds[-1]:
+        if result.status == "refused":
+            print(f"nightfit: {result.model}: {result.verdict}", file=sys.stderr)
     if as_json:
         listed = [{result.model: asdict(result) for result in results} for results in rounds]
         print_json({"device": device, "nights": listed, "models": listed[-1]})
         return
-    for result in rounds[-1]:
-        if result.status == "refused":
-            print(f"nightfit: {result.model}: {result.verdict}", file=sys.stderr)
     if not sys.stdout.isatty():
         return
     columns = ("model", "version", "read", "learned", "held out", "rejected", "log loss", "s", "verdict")

@@ -77,12 +77,12 @@ def decide(evidence: Evidence, config: GateConfig, *, override: str | None = Non
         return Decision(False, "broken", f"refused: {why}", {})
     figures = _figures(evidence)
     reason, why = _judge(evidence, figures, config)
+    told: dict[str, Json] = {**_json(figures), **({"override": override} if override else {})}
     if reason not in _REFUSING:
-        return Decision(True, reason, f"accepted: {why}", _json(figures))
+        return Decision(True, reason, f"accepted: {why}", told)
     if override:
-        verdict = f"accepted by hand ({override}), against the gate: {why}"
-        return Decision(True, "override", verdict, {**_json(figures), "override": override})
-    return Decision(False, reason, f"refused{' for now' * (reason == 'forgetting')}: {why}", _json(figures))
+        return Decision(True, "override", f"accepted by hand ({override}), against the gate: {why}", told)
+    return Decision(False, reason, f"refused{' for now' * (reason == 'forgetting')}: {why}", told)
 
 
 def _is_finite(e: Evidence) -> bool:

@@ -55,7 +55,7 @@ class Night:
     ) -> None:
         self._config, self._standing, self._increment = config, standing, increment
         self._folder, self._request = folder, request
-        self.notes = [*standing.notes, *increment.notes]
+        self.alarms = list(standing.alarms)
 
     def run(self) -> Draft:
         """Do everything but the commit.
@@ -106,7 +106,7 @@ class Night:
             self._increment,
             self._schema,
             self._config.rules,
-            known=standing.known(self.notes.append),
+            known=standing.known(self.alarms.append),
             excluded=self._excluded,
             delivered=_data(head)["columns"] if head else {},
             folder=self._folder / "clean",
@@ -177,7 +177,7 @@ class Night:
                 kept = self._loaded(manifest, self._standing.lineage.load(manifest))
                 segment = self._standing.segment(manifest.segments[0])
             except CheckpointError as error:
-                self.notes.append(f"{error}; the candidate that was kept cannot be tried")
+                self.alarms.append(f"{error}; the candidate that was kept cannot be tried")
                 break
             losses = [_new_losses(model, night, segment) for model in (kept, champion)]
             return losses[0], losses[1]

@@ -35,6 +35,7 @@ class NightResult:
     rows: RowCounts = field(default_factory=RowCounts)
     prequential: dict[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    alarms: Sequence[str] = ()
     seconds: float = 0.0
 
 
@@ -52,14 +53,16 @@ def run(config: Config, names: Sequence[str], request: Request) -> list[NightRes
     results: list[NightResult] = []
     errors: list[NightfitError] = []
     for group in _same_reads(standings, request):
-        folder = pipeline.staging()
-        increment = _read(config, group[0], folder / "_raw", request)  # no model can have that name
-        for standing in group:
-            try:
-                results.append(_night(config, standing, increment, folder / standing.name, request))
-            except NightfitError as error:
-                errors.append(error)
-        pipeline.clear_staging()
+        try:
+            folder = pipeline.staging()
+            increment = _read(config, group[0], folder / "_raw", request)  # no model can have that name
+            for standing in group:
+                try:
+                    results.append(_night(config, standing, increment, folder / standing.name, request))
+                except NightfitError as error:
+                    errors.append(error)
+        finally:  # a full disk must not stay full
+            pipeline.clear_staging()
     if errors:
         raise errors[0]
     return sorted(results, key=lambda result: list(names).index(result.model))
@@ -107,10 +110,11 @@ def _read(config: Config, standing: Standing, folder: Path, request: Request) ->
 def _night(config: Config, standing: Standing, increment: Increment, folder: Path, request: Request) -> NightResult:
     """Do one model's night, and commit it; nothing new, and a verdict that still stands, commit nothing."""
     started = time.monotonic()
-    notes = [*standing.notes, *increment.notes]
     if not increment.n_rows:
         since = f"version {standing.head.version} of {standing.head.created_at}" if standing.head else "the start"
-        return NightResult(standing.name, "nothing", f"nothing new since {since}", notes=notes)
+        return NightResult(
+            standing.name, "nothing", f"nothing new since {since}", notes=increment.notes, alarms=standing.alarms
+        )
     last = standing.refused[-1] if standing.refused else None
     asked = request.accept is not None or (last and request.exclude not in {None, *last.excluded})
     if last and last.cursors == increment.cursors and not asked:
@@ -119,15 +123,16 @@ def _night(config: Config, standing: Standing, increment: Increment, folder: Pat
             "refused",
             f"no rows beyond version {last.version}: {last.verdict}",
             last.version,
-            notes=notes,
+            notes=increment.notes,
+            alarms=standing.alarms,
         )
     folder.mkdir()
     night = Night(config, standing, increment, folder, request)
     draft = night.run()
     seconds = round(time.monotonic() - started, 3)
-    draft = replace(draft, night=draft.night | {"notes": list(night.notes), "seconds": seconds})
+    draft = replace(draft, night=draft.night | {"notes": [*night.alarms, *increment.notes], "seconds": seconds})
     manifest = standing.lineage.commit(draft, onto=standing.onto)
     return NightResult(
         standing.name, manifest.status, manifest.verdict, manifest.version, manifest.rows, manifest.prequential,
-        night.notes, seconds,
+        increment.notes, night.alarms, seconds,
     )  # fmt: skip

@@ -35,13 +35,14 @@ class Standing:
     refused: tuple[Manifest, ...]
     onto: int | None = None
     """What `commit` is to find as the head: the same version, unless the tensors of a newer one were deleted."""
-    notes: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    """What a person must know of versions that were set aside."""
 
     @classmethod
     def of(cls, lineage: Lineage, name: str) -> Standing:
         """Look a lineage up; versions that do not verify are set aside, which needs the pipeline's lock."""
-        notes: list[str] = []
-        found = lineage.usable_head(lambda _, why: notes.append(f"{why}; it is set aside"))
+        alarms: list[str] = []
+        found = lineage.usable_head(lambda _, why: alarms.append(f"{why}; it is set aside"))
         head, files = found or (None, dict[str, bytes]())
         number = head.version if head else None
         refused: list[Manifest] = []
@@ -52,7 +53,7 @@ class Standing:
                 refused.insert(0, manifest)
         newest = lineage.head()
         onto = newest.version if newest else None
-        return cls(name, lineage, head, files, tuple(refused), onto, tuple(notes))
+        return cls(name, lineage, head, files, tuple(refused), onto, tuple(alarms))
 
     @property
     def cursors(self) -> dict[str, Cursor]:
@@ -78,14 +79,14 @@ class Standing:
         """Map a segment of the lineage; raises `CheckpointError` if it does not verify."""
         return Segment.open(self.lineage.segment_file(sha))
 
-    def known(self, note: Callable[[str], None]) -> Known:
+    def known(self, alarm: Callable[[str], None]) -> Known:
         """Return the identities of the last nights; a rotten segment costs that night's check, not the version."""
         segments = []
         for sha in self.head.segments[:N_NIGHTS] if self.head else ():
             try:
                 segments.append(self.segment(sha))
             except CheckpointError as error:
-                note(f"{error}; rows of that night that come again will not be recognised")
+                alarm(f"{error}; rows of that night that come again will not be recognised")
         return Known(segments)
 
     def excluded(self, asked: int | None) -> list[int]:
