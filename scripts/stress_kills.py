@@ -28,7 +28,7 @@ import numpy as np
 
 from nightfit.config import load
 from nightfit.identity import hash_word, mix
-from nightfit.known import Segment
+from nightfit.known import N_NIGHTS, Segment
 from nightfit.store import Lineage, Store, verify
 
 MODELS = ("deep", "linear")
@@ -56,8 +56,9 @@ class Truth:
     nights: list[list[Row]] = field(default_factory=list)
 
     def make(self, random_: random.Random, n: int) -> list[Row]:
-        """Make a night of n new rows, one of them unreadable, and two that came before."""
-        start, old = 1000 * len(self.nights), [row for night in self.nights for row in night if row[1] != "n/a"]
+        """Make a night of n new rows, one of them unreadable, and two that came before, within memory of nightfit."""
+        recent = self.nights[1 - N_NIGHTS :]
+        start, old = 1000 * len(self.nights), [row for night in recent for row in night if row[1] != "n/a"]
         rows: list[Row] = []
         for i in range(n):
             x = round(random_.gauss(0, 1), 3)
@@ -210,7 +211,7 @@ class Stress:
 
     def run(self, n_kills: int, n_nights: int) -> Report:
         """Go through the nights; more follow if kills are left after the last one."""
-        started, share = time.monotonic(), -(-n_kills // n_nights)
+        started = time.monotonic()
         while self.report.nights < n_nights or sum(self.report.kills.values()) < n_kills:
             self.report.nights += 1
             rows = self.truth.make(self.random, self.n_rows)
@@ -220,8 +221,7 @@ class Stress:
                 self._measure()
             else:
                 self.twin.train_here()
-            left = n_kills - sum(self.report.kills.values())
-            for _ in range(min(share, left)):
+            for _ in range(self._share(n_kills, n_nights)):
                 if not self._kill():
                     break
             self._runs_on(self.killed)
@@ -230,6 +230,11 @@ class Stress:
             self.report.wrong.append("the weights are not those of the pipeline that nobody disturbed")
         self.report.rows, self.report.seconds = len(self.truth.rows), time.monotonic() - started
         return self.report
+
+    def _share(self, n_kills: int, n_nights: int) -> int:
+        """Return how many of the kills that are left are tonight's; what a night does not use is the others'."""
+        left = n_kills - sum(self.report.kills.values())
+        return -(-left // max(n_nights - self.report.nights + 1, 1))
 
     def _measure(self) -> None:
         """Run the twin's first night, and measure how long imports and work take."""
@@ -259,7 +264,7 @@ class Stress:
         else:
             while set(self._staged()) <= leftovers and process.poll() is None:
                 time.sleep(0.001)
-            time.sleep(self.random.uniform(0, 1.1 * self.work_s))
+            time.sleep(self.random.uniform(0, self.work_s))
         process.kill()
         process.communicate()
         self.report.wrong += [f"after a kill in night {self.report.nights}: {said}" for said in unreadable(self.killed)]
