@@ -327,7 +327,7 @@ def test_exclude_needs_a_version_that_was_not_learned(pipe: Pipe) -> None:
     pipe.append(make_rows(60))
     pipe.night()
     pipe.append(make_rows(60, start=100))
-    with pytest.raises(UsageError, match=r"the head of p/linear has learned the rows of version 1; roll back first"):
+    with pytest.raises(UsageError, match=r"version 1 of p/linear has learned version 1's rows"):
         pipe.night(exclude=1)
     with pytest.raises(DataError, match="7 is not among those it has: 1"):
         pipe.night(exclude=7)
@@ -339,7 +339,7 @@ def test_every_figure_is_recorded(pipe: Pipe) -> None:
     pipe.append(make_rows(100))
     pipe.night()
     night = pipe.head().night
-    assert set(night) == {"read", "learning", "gate", "device", "why_rejected", "notes", "seconds"}
+    assert set(night) == {"read", "learning", "gate", "device", "why_rejected", "notes", "seconds", "settings"}
     assert night["read"] == {"a.csv": 100}
     data: Any = pipe.head().state["data"]
     assert data == {"target": "y", "key": ["id"], "columns": {"a.csv": ["c", "x1", "x2"]}}

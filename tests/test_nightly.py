@@ -200,7 +200,7 @@ def test_three_refusals_name_the_ways_out(trained: Pipe) -> None:
         said.append(pipe.night().verdict)
         pipe.append(make_rows(50, start=60_000 + 1000 * i))
     assert "--accept" not in said[0] + said[1]
-    assert 'refused 3 times in a row: look at the rows, then either --accept "why" to serve it anyway, ' in said[2]
+    assert "refused 3 times in a row: look at the rows, then with --model linear either --accept" in said[2]
     assert said[2].endswith("or --exclude 3 to leave out the rows of the first refused night")
 
 
@@ -232,7 +232,7 @@ def test_an_excluded_night_is_left_out(trained: Pipe) -> None:
     rows = pipe.night().rows
     assert (rows.excluded, rows.duplicate, rows.read) == (100, 10, 160)
     assert pipe.head().excluded == [3]
-    with pytest.raises(UsageError, match="has learned the rows of version 5"):
+    with pytest.raises(UsageError, match="has learned version 5's rows"):
         pipe.night(exclude=5)
 
 

@@ -6,6 +6,7 @@ whole night, finds duplicates and conflicts. What is clean is staged again, by c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -68,11 +69,13 @@ def clean(
     excluded: Array,
     delivered: Mapping[str, Iterable[str]],
     folder: Path,
+    new: frozenset[str] = frozenset(),
 ) -> CleanNight:
     """Give every row of the increment its fate.
 
     `known` holds the identities of the last nights; `excluded` (uint64, sorted) the keys that `--exclude` leaves out;
-    `delivered` the columns that each source has delivered on earlier nights.
+    `delivered` the columns that each source has delivered on earlier nights; `new` those that no night knew before: a
+    known row that comes again with a value in one of them is the same row.
 
     Raises `DataError` if a source lacks the target, the key, or (unless it may be missing) a column that it delivered.
     """
@@ -82,24 +85,26 @@ def clean(
         night.n_bad += len(part.bad)
         night.rejects += [Reject(part.place, bad.row, "", "", bad.reason, bad.text[:200]) for bad in part.bad]
         if len(part.rows):
-            night.parts.append(_parse(part, schema, rules, folder / f"{i:06d}.arrow", night))
+            night.parts.append(_parse(part, schema, rules, folder / f"{i:06d}.arrow", night, new=new))
     _settle(night, rules, known, excluded)
     return night
 
 
-def _parse(part: Part, schema: Schema, rules: Rules, path: Path, night: CleanNight) -> CleanPart:
+def _parse(
+    part: Part, schema: Schema, rules: Rules, path: Path, night: CleanNight, *, new: frozenset[str]
+) -> CleanPart:
     """Parse one chunk: stage its features, hash its keys and values, reject what is of another kind."""
-    table = part.table
-    table = table.drop_columns([name for name in rules.schema.drop if name in table.column_names])
+    whole = part.table
+    table = whole.drop_columns([name for name in rules.schema.drop if name in whole.column_names])
     _check_columns(part, table, schema, rules, night.delivered.setdefault(part.source, set()))
     labels = as_text(table[rules.target].combine_chunks(), rules.schema.missing)
     keys = _keys(table, rules)
     fates = np.zeros(len(part.rows), np.uint8)
 
     def reject(mask: Array, column: str, reason: str) -> None:
-        new = np.flatnonzero(mask & (fates != Fate.REJECTED))
-        fates[new] = Fate.REJECTED
-        for i in new.tolist():
+        fresh = np.flatnonzero(mask & (fates != Fate.REJECTED))
+        fates[fresh] = Fate.REJECTED
+        for i in fresh.tolist():
             value, key = table[column][i].as_py(), keys[i].as_py() if keys is not None else None
             text = "" if value is None else str(value)[:200]
             night.rejects.append(Reject(part.place, int(part.rows[i]), key or "", column, reason, text))
@@ -111,12 +116,19 @@ def _parse(part: Part, schema: Schema, rules: Rules, path: Path, night: CleanNig
     for column in schema.columns:
         if column.name in bad:
             reject(bad[column.name], column.name, f"must be {_AN[column.kind]}")
-    values = _value_hash(rules.target, labels)
+    values, added = _value_hash(rules.target, labels), np.zeros(len(part.rows), np.uint64)
     for name in bad:
-        values += _value_hash(name, features[name].combine_chunks())
+        h = _value_hash(name, features[name].combine_chunks())
+        values += h
+        if name in new:
+            added += h
+    for column in schema.columns:  # what is dropped since a row was met is part of its old hash
+        if column.name in rules.schema.drop and column.name in whole.column_names:
+            parsed, _ = parse(whole[column.name].combine_chunks(), column.kind, rules.schema.missing)
+            added -= _value_hash(column.name, parsed)
     staged = {name: features[name] for name in bad} | {rules.target: labels}  # neither target nor key is a feature
     write_table(pa.table(staged if keys is None else {**staged, rules.key[0]: keys}), path)
-    return CleanPart(part.place, path, part.rows, _key_hash(part, keys, rules), values, fates)
+    return CleanPart(part.place, path, part.rows, _key_hash(part, keys, rules), values, values - added, fates)
 
 
 _AN = {
@@ -179,15 +191,15 @@ def _value_hash(name: str, column: Any) -> Array:  # noqa: ANN401
         h = numbers.view(np.uint64)
     else:
         h = hash_text(pc.fill_null(column, ""))
-    return np.where(_null(column), np.uint64(0), mix(h ^ hash_word(name)))
+    return np.where(_null(column), np.uint64(0), mix(mix(h) + hash_word(name)))  # a sum: no value undoes a name
 
 
 def _settle(night: CleanNight, rules: Rules, known: Known, excluded: Array) -> None:
     """Decide, over the whole night: excluded, met before, in conflict, held out or learned."""
     if not night.parts:
         return
-    keys, values, fates = (
-        np.concatenate([getattr(p, a) for p in night.parts]) for a in ("key_hash", "value_hash", "fates")
+    keys, values, old_values, fates = (
+        np.concatenate([getattr(p, a) for p in night.parts]) for a in ("key_hash", "value_hash", "old_hash", "fates")
     )
     place = np.repeat(np.arange(len(night.parts)), [len(part.rows) for part in night.parts])
     names = [part.place for part in night.parts]
@@ -195,9 +207,15 @@ def _settle(night: CleanNight, rules: Rules, known: Known, excluded: Array) -> N
     fates[open_ & np.isin(keys, excluded)] = Fate.EXCLUDED
     open_ &= fates != Fate.EXCLUDED
     learns_updates = rules.on_update == "learn"
+
+    @functools.cache
+    def keys_of(path: Path) -> Any:  # noqa: ANN401
+        return read_table(path)[rules.key[0]].combine_chunks() if rules.key else None
+
     earlier = _earlier_with_key(keys, open_, newest=learns_updates)
     in_night, same_in_night = earlier != np.arange(len(keys)), values == values[earlier]
     met, same, where = known.find(keys, values)
+    same |= known.find(keys, old_values)[1]
     again = open_ & (met | in_night)
     # What a key said last counts if updates are learned; otherwise what it said first, as the rest was rejected.
     same = np.where(in_night if learns_updates else ~met, same_in_night, same)
@@ -207,7 +225,7 @@ def _settle(night: CleanNight, rules: Rules, known: Known, excluded: Array) -> N
             fates[i] = Fate.REJECTED
             other = known.place(int(where[i])) if met[i] else names[place[earlier[i]]]
             part, local = night.parts[place[i]], i - int(np.searchsorted(place, place[i]))
-            night.rejects.append(_conflict(part, local, rules, other))
+            night.rejects.append(_conflict(part, local, keys_of(part.path), other))
     held = is_held_out(keys, rules.holdout) & (fates == Fate.LEARNED)
     fates[held] = Fate.HELD_OUT
     ends = np.cumsum([len(part.rows) for part in night.parts])[:-1]
@@ -229,7 +247,7 @@ def _earlier_with_key(keys: Array, open_: Array, *, newest: bool) -> Array:
     return earlier
 
 
-def _conflict(part: CleanPart, i: int, rules: Rules, other: str) -> Reject:
-    key = read_table(part.path)[rules.key[0]][i].as_py() if rules.key else ""
+def _conflict(part: CleanPart, i: int, keys: Any, other: str) -> Reject:  # noqa: ANN401
+    key = keys[i].as_py() if keys is not None else ""
     reason = f"the key's row came before, with other values, from {other}"
     return Reject(part.place, int(part.rows[i]), key, "", reason, "")

@@ -87,6 +87,10 @@ def train(
     models = [pick(config, name) for name in dict.fromkeys(names)] or list(config.models)
     if accept is not None and not accept.strip():
         raise UsageError("--accept needs a reason, however it is empty; say why")
+    if exclude is not None and len(models) > 1:
+        raise UsageError(
+            f"--exclude names a version of one model, however {len(models)} would run: {', '.join(models)}; add --model"
+        )
     with pipeline_lock(config.store / config.name), status() as progress:
         progress("starting")
         from nightfit.device import choose
@@ -161,7 +165,9 @@ def _version(config: Config, name: str, number: int | None, device: str | None) 
     lineage = Store(config.store).pipeline(config.name).lineage(name)
     if number is not None:
         manifest = lineage.manifest(number)
-        files = lineage.load(manifest, [n for n in manifest.files if n == "model.safetensors" or device is not None])
+        files = lineage.load(
+            manifest, [n for n in manifest.files if n == "model.safetensors" or (device and not n.endswith(".jsonl"))]
+        )
     else:
         found = lineage.usable_head(lambda _, why: print(f"nightfit: {why}", file=sys.stderr), quarantine=False)
         if found is None:

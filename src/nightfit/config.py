@@ -113,12 +113,17 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
     double = next((name for name in names if names.count(name) > 1), None)
     if double:
         raise ConfigError(f"sources must have different names, however '{double}' stands twice; set name")
+    schema = build(SchemaConfig, document.get("schema", {}), "schema.")
+    for name in {top.target, *_tuple(top.key)} & set(schema.drop):
+        raise ConfigError(
+            f"schema.drop must leave the target and the key, however it names '{name}'; take it out there"
+        )
     return Config(
         name=top.name,
         rules=Rules(
             target=top.target,
             key=_tuple(top.key),
-            schema=build(SchemaConfig, document.get("schema", {}), "schema."),
+            schema=schema,
             not_features=frozenset(column for source in built for column in source.cursor_columns),
             holdout=top.holdout,
             key_scope=top.key_scope,

@@ -44,13 +44,17 @@ class Reject(NamedTuple):
 
 
 class CleanPart(NamedTuple):
-    """A parsed chunk: features, label and key (text) on disk, hashes in memory; `fates` are filled in last."""
+    """A parsed chunk: features, label and key (text) on disk, hashes in memory; `fates` are filled in last.
+
+    `old_hash` is the hash of the values without the columns that are new tonight.
+    """
 
     place: str
     path: Path
     rows: Array
     key_hash: Array
     value_hash: Array
+    old_hash: Array
     fates: Array
 
 

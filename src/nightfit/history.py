@@ -179,7 +179,7 @@ def learning_sentence(learning: dict[str, Any], parent: int | None) -> str:
         for name in ("loss_before", "loss_after", "loss_of_class_shares")
     )
     chance = f"knowing only the class shares it would be {shares}"
-    if learning["loss_before"] is None:
+    if parent is None:
         return f"cold start; loss {after} after ({chance})"
     return f"warm start from version {parent}: loss {before} before, {after} after ({chance})"
 

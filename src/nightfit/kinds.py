@@ -33,13 +33,25 @@ _MOSTLY = 0.95
 
 
 def as_text(column: Any, missing: tuple[str, ...] = ("",)) -> Any:  # noqa: ANN401 - pyarrow ships no types
-    """Return trimmed text, null where missing; the numbers 5, 5.0 and 5.00 (a decimal) are the text "5".
+    """Return trimmed text, null where missing; 5, 5.0, "5.0" and "5.00" are the text "5", True and "True" are "true".
+
+    One spelling for each value: the hash of a key, a label or a category must not depend on where the row came from.
 
     Raises `DataError` for what has no text: lists, structs, bytes that are not UTF-8.
     """
     text = _to_string(column)
     text = pc.utf8_trim_whitespace(text)
+    if pa.types.is_string(column.type):
+        text = _one_spelling(text)
     return pc.if_else(pc.fill_null(pc.is_in(text, value_set=pa.array(missing, pa.string())), True), None, text)
+
+
+def _one_spelling(text: Any) -> Any:  # noqa: ANN401
+    """Spell whole numbers and booleans as typed values are spelled."""
+    truth = pc.match_substring_regex(text, r"^(?i:true|false)$")
+    text = pc.if_else(truth, pc.utf8_lower(text), text) if pc.any(truth).as_py() else text
+    whole = pc.match_substring_regex(text, r"^-?\d+\.0*$")
+    return pc.replace_substring_regex(text, r"^(-?\d+)\.0*$", r"\1") if pc.any(whole).as_py() else text
 
 
 def _to_string(column: Any) -> Any:  # noqa: ANN401

@@ -6,6 +6,7 @@ night may die at any point, and the next run does it again.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,7 +95,14 @@ class Night:
                     f"a lineage keeps its {what}, however it is {now!r} now and was {was!r} in version "
                     f"{manifest.version} of {manifest.model}; set it back, or give the model or the pipeline a new name"
                 )
-        return load_model(manifest, files, wanted, device=self._request.device.name, seed=self._config.seed)
+        model = load_model(manifest, files, wanted, device=self._request.device.name, seed=self._config.seed)
+        for column in model.schema.numeric:
+            if column.name in rules.schema.categorical:
+                raise ConfigError(
+                    f"a lineage keeps its kinds, however schema.categorical names '{column.name}', which "
+                    f"{manifest.model} knows as {column.kind}; take it out, or give the model a new name"
+                )
+        return model
 
     def _clean(self, champion: Model) -> CleanNight:
         """Give every row its fate, and stop if too many are rejects."""
@@ -110,6 +118,7 @@ class Night:
             excluded=self._excluded,
             delivered=_data(head)["columns"] if head else {},
             folder=self._folder / "clean",
+            new=frozenset(c.name for c in self._schema.columns[len(champion.schema.columns) :]),
         )
         sentence = too_many_rejects(night, self._increment.n_rows, self._config.rules.schema.max_reject_share)
         if sentence and not self._request.accept:
@@ -212,6 +221,7 @@ class Night:
                 "read": dict(self._increment.n_read),
                 "learning": learning,
                 "gate": {"reason": decision.reason, **decision.figures},
+                "settings": settings(self._config, self._standing.name),
                 "device": {"name": self._request.device.name, "reason": self._request.device.reason},
                 "why_rejected": night.why_rejected(),
             },
@@ -244,9 +254,10 @@ class Night:
         n = len(self._standing.refused) + 1
         if decision.accepted or n < MANY_REFUSALS:
             return ""
+        first = self._standing.refused[0].version
         return (
-            f'; refused {n} times in a row: look at the rows, then either --accept "why" to serve it anyway, '
-            f"or --exclude {self._standing.refused[0].version} to leave out the rows of the first refused night"
+            f"; refused {n} times in a row: look at the rows, then with --model {self._standing.name} either "
+            f'--accept "why" to serve it anyway, or --exclude {first} to leave out the rows of the first refused night'
         )
 
 
@@ -264,6 +275,11 @@ def load_model(
         )
     arrays = {name: unpack(files[f"{name}.safetensors"]) for name in ("model", "learning", "holdout")}
     return Model.load(manifest.state, arrays, wanted.learner, device=device, seed=seed)
+
+
+def settings(config: Config, name: str) -> str:
+    """Return a digest of what a verdict depends on besides the rows: a model's options and the gate's."""
+    return hashlib.sha256(repr((config.models[name], config.gate)).encode()).hexdigest()[:16]
 
 
 def _data(manifest: Manifest) -> dict[str, Any]:

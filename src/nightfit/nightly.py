@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nightfit.checkpoint import RowCounts
 from nightfit.errors import NightfitError
-from nightfit.night import MANY_REFUSALS, Night, Request
+from nightfit.night import MANY_REFUSALS, Night, Request, settings
 from nightfit.sources.increment import Increment, read_increment
 from nightfit.sources.make import make_source
 from nightfit.standing import Standing
@@ -117,7 +117,8 @@ def _night(config: Config, standing: Standing, increment: Increment, folder: Pat
         )
     last = standing.refused[-1] if standing.refused else None
     asked = request.accept is not None or (last and request.exclude not in {None, *last.excluded})
-    if last and last.cursors == increment.cursors and not asked:
+    changed = last and last.night.get("settings") != settings(config, standing.name)
+    if last and last.cursors == increment.cursors and not asked and not changed:
         return NightResult(
             standing.name,
             "refused",

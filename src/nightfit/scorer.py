@@ -47,11 +47,11 @@ def _mlp_logits(arrays: Arrays, z: Array, x_cat: Array) -> Array:
     n, (n_members, h, _) = len(z), w["w_out"].shape
     missing = np.isnan(z)
     value = np.where(missing, np.float32(0), z)
-    dense = np.stack([value, missing.astype(np.float32)], 2).reshape(n, -1)
+    dense = np.stack([value, missing.astype(np.float32)], 2).reshape(n, len(w["w_dense"]))
     angles = value[:, :, None] * arrays["frequencies"]
     waves = np.concatenate([np.sin(angles), np.cos(angles)], 2) * ~missing[:, :, None]
-    first = w["b_in"] + dense @ w["w_dense"] + w["embedding"][x_cat].reshape(n, -1) @ w["w_cat"]
-    first[:, : w["w_waves"].shape[1]] += waves.reshape(n, -1) @ w["w_waves"]
+    first = w["b_in"] + dense @ w["w_dense"] + w["embedding"][x_cat].reshape(n, len(w["w_cat"])) @ w["w_cat"]
+    first[:, : w["w_waves"].shape[1]] += waves.reshape(n, len(w["w_waves"])) @ w["w_waves"]
     x = np.maximum(first, 0).reshape(n, n_members, h).swapaxes(0, 1)
     for weight, bias in zip(w["w_hidden"], w["b_hidden"], strict=True):
         x = np.maximum(x @ weight + bias, 0)

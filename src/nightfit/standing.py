@@ -98,10 +98,10 @@ class Standing:
         if asked is None or asked in before:
             return before
         self.lineage.manifest(asked)
-        if self.head and asked in {manifest.version for manifest in self.lineage.ancestry(self.head)}:
+        if self.head and asked <= self.head.version:
             raise UsageError(
-                f"--exclude must name a version that was refused or rolled back, however the head of "
-                f"{self.lineage.name} has learned the rows of version {asked}; roll back first"
+                "--exclude must name a version that was refused since the head, however version "
+                f"{self.head.version} of {self.lineage.name} has learned version {asked}'s rows; it is too late"
             )
         return sorted([*before, asked])
 

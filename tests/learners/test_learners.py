@@ -54,11 +54,11 @@ class Forgetful(PartialFitLearner):
 
 
 class Amnesic(PartialFitLearner):
-    """A learner that does not save how many steps it took."""
+    """A learner that does not save its class prior."""
 
     def load(self, arrays: dict[str, Array], extra: dict[str, Array], data: object) -> None:  # noqa: ARG002
-        """Forget the steps."""
-        super().load(arrays, extra, {"n_steps": 1.0})
+        """Forget the counts."""
+        super().load(arrays | {"counts": np.zeros_like(arrays["counts"])}, extra, {})
 
 
 class Peeking(PartialFitLearner):

@@ -168,6 +168,23 @@ class TestOrder:
         with pytest.raises(DataError, match=r"source 'new' must differ in 'ID', however two have 2; say key"):
             read(source(tmp_path))
 
+    def test_a_late_row_of_a_day_is_read(self, tmp_path: Path, db: sqlite3.Connection) -> None:
+        """Rows that come with the last cursor value and a smaller key are read, with all of that value's."""
+        fill(db, [(1, 1, 0), (2, 20, 0), (2, 30, 0)])
+        _, cursor, _ = read(source(tmp_path, key=("key",)))
+        fill(db, [(2, 10, 1), (2, 40, 1)])
+        rows, cursor, notes = read(source(tmp_path, key=("key",)), cursor)
+        assert sorted(row["key"] for row in rows) == [10, 20, 30, 40]
+        assert "1 rows" in notes[0]
+        rows, _, notes = read(source(tmp_path, key=("key",)), cursor)
+        assert (rows, notes) == ([], [])
+
+    def test_a_cursor_of_mixed_types(self, tmp_path: Path, db: sqlite3.Connection) -> None:
+        """A text among a cursor's numbers, behind which no number is ever read, is an error that names it."""
+        fill(db, [(1, 1, 0), ("TEST", 5, 0)])
+        with pytest.raises(DataError, match="has both 1 and 'TEST'"):
+            read(source(tmp_path))
+
     def test_tie_that_arrives_later(self, tmp_path: Path, db: sqlite3.Connection) -> None:
         """A row with the cursor value that was reached last night is an error as well, and never lost."""
         fill(db, [(1, 1, 1)])

@@ -44,8 +44,10 @@ class MlpConfig:
         for name in ("d_hidden", "n_blocks", "d_embedding", "n_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, however it is {getattr(self, name)}")
-        if not 0 < self.learning_rate < 1:  # above 1, AdamW leaves the weights' own scale in one step
-            raise ValueError(f"learning_rate must lie between 0 and 1, however it is {self.learning_rate}")
+        for name in ("n_frequencies", "memory_rows"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, however it is {getattr(self, name)}")
+        _check_rates(learning_rate=self.learning_rate, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,15 @@ class PartialFitConfig:
     def __post_init__(self) -> None:
         if self.estimator != "sgd":
             raise ValueError(f"estimator must be 'sgd', however it is '{self.estimator}'")
+        _check_rates(learning_rate=self.learning_rate, alpha=self.alpha)
+
+
+def _check_rates(*, learning_rate: float, **penalty: float) -> None:
+    if not 0 < learning_rate < 1:  # above 1 a step leaves the weights' own scale
+        raise ValueError(f"learning_rate must lie between 0 and 1, however it is {learning_rate}")
+    for name, value in penalty.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} must be at least 0 and below 1, however it is {value}")
 
 
 LearnerConfig: TypeAlias = MlpConfig | PartialFitConfig

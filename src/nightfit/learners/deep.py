@@ -107,7 +107,7 @@ class DeepLearner(Calibrated):
         """Return each member's probabilities, float64 [M + 1, n, K], by the weights that serve."""
         with one_thread():
             logits = self._net(self._inputs(batch), self._served).logits.masked_fill(~self._seen, -torch.inf)
-            proba: Array = torch.softmax(logits.double(), 2).cpu().numpy()
+            proba: Array = torch.softmax(logits.cpu().double(), 2).numpy()  # Metal knows no float64
         return proba
 
     def _inputs(self, batch: Batch) -> Inputs:
@@ -116,16 +116,23 @@ class DeepLearner(Calibrated):
         return self._net.inputs(z.to(self._device), ids.to(self._device))
 
     @torch.no_grad()
+    def learn(self, rows: Rows, *, seed: int) -> None:
+        """Go on learning, then renew the weights that serve: once a night, also when it rehearses."""
+        super().learn(rows, seed=seed)
+        if len(rows):
+            self._serve()
+
+    @torch.no_grad()
     def _learn(self, rows: Rows, *, seed: int) -> None:
         """Take a few epochs over the new rows, mixed with replayed ones; then remember the new ones."""
         random = np.random.default_rng(seed)
         with one_thread():
             self._meet_classes(rows)
-            for epoch in range(self._n_epochs(len(rows))):
-                for block in rows.shuffled(BLOCK_ROWS, seed=seed * MAX_EPOCHS + epoch):
+            n_epochs = self._n_epochs(len(rows))
+            for epoch in range(n_epochs):
+                for block in rows.shuffled(BLOCK_ROWS, seed=seed * n_epochs + epoch):
                     self._learn_block(block, random)
         self._remember(rows)
-        self._serve()
 
     def _n_epochs(self, n_rows: int) -> int:
         n_replayed = sum(min(REPLAYED * n_rows, len(memory)) for memory in (self._reservoir, self._recent))
@@ -164,9 +171,11 @@ class DeepLearner(Calibrated):
             logits = self._net(self._inputs(rows.sample(MAX_ROWS))).logits.masked_fill(~self._seen, -torch.inf)
             level = torch.logsumexp(logits, 2).mean(1, keepdim=True)
         share = torch.from_numpy(np.log(np.maximum(counts, 1) / counts.sum())).float().to(self._device)
-        weights = views(self._net.flat.data, self._net.shapes)
-        weights["b_out"][:, 0, new] = level[:-1] + share[new]
-        weights["l_out"][new] = level[-1] + share[new]
+        for flat in (self._net.flat.data, self._served):
+            if flat is not None:  # an average over nights before the class was met would serve half of it
+                weights = views(flat, self._net.shapes)
+                weights["b_out"][:, 0, new] = level[:-1] + share[new]
+                weights["l_out"][new] = level[-1] + share[new]
         self._seen = self._seen | new
 
     def _remember(self, rows: Rows) -> None:

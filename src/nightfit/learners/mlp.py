@@ -66,7 +66,7 @@ class Mlp(nn.Module):
         self.config = config
         self.shapes = _shapes(config, sizes)
         self.flat = nn.Parameter(torch.zeros(_numel(self.shapes)), requires_grad=False)
-        # Quarter turns for each standard deviation, and their multiples: from a trend to a fine grid.
+        # Quarter turns for each standard deviation, and their multiples: from one slow wave to a fine grid.
         self.register_buffer("frequencies", torch.arange(1, config.n_frequencies + 1) * math.pi / 4)
         self._start(generator)
 

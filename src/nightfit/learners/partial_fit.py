@@ -31,7 +31,6 @@ class PartialFitLearner(Calibrated):
         self._calibration = Calibration()
         self._seen = np.zeros(0, bool)
         self._weights = _zeros(0, Sizes(0, 0, 0, 0))
-        self._n_steps = 1.0
 
     def _has_learned(self) -> bool:
         return bool(self._seen.any())
@@ -51,7 +50,6 @@ class PartialFitLearner(Calibrated):
             sgd = self._estimator(n_classes)
             sgd.partial_fit(self._matrix(block), block.y, classes=np.arange(n_classes))
             self._weights = _split(sgd.coef_, self._weights)
-            self._n_steps = float(sgd.t_)
 
     def _estimator(self, n_classes: int) -> SGDClassifier:
         """Return scikit-learn's estimator as it was left: continued, never restarted."""
@@ -66,7 +64,7 @@ class PartialFitLearner(Calibrated):
         sgd.classes_ = np.arange(n_classes)
         sgd.coef_ = np.ascontiguousarray(np.concatenate(list(self._weights.values()), 1))
         sgd.intercept_ = np.zeros(len(sgd.coef_))
-        sgd.t_, sgd.n_features_in_ = self._n_steps, sgd.coef_.shape[1]
+        sgd.t_, sgd.n_features_in_ = 1.0, sgd.coef_.shape[1]
         return sgd
 
     def _matrix(self, batch: Batch) -> csr_matrix:
@@ -101,14 +99,13 @@ class PartialFitLearner(Calibrated):
 
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
         """Return weights and calibration; only learning needs the step count."""
-        return {**self._weights, "seen": self._seen, **self._calibration.arrays()}, {}, {"n_steps": self._n_steps}
+        return {**self._weights, "seen": self._seen, **self._calibration.arrays()}, {}, {}
 
     def load(self, arrays: Arrays, extra: Arrays, data: Mapping[str, Json]) -> None:  # noqa: ARG002 - the protocol's
         """Take over what `state` returned."""
         self._weights = {name: arrays[name] for name in self._weights}
         self._seen = arrays["seen"]
         self._calibration = Calibration.from_arrays(arrays)
-        self._n_steps = float(str(data["n_steps"]))
 
 
 def _zeros(n_rows: int, sizes: Sizes) -> Arrays:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from nightfit.errors import DataError
+from nightfit.errors import ConfigError, DataError
 from nightfit.sources.base import CHUNK_ROWS, Chunk, Cursor
 from nightfit.sources.blocks import Block, Blocks
 from nightfit.sources.csv import parse, read_header
@@ -66,6 +66,10 @@ class FileSource:
     def read(self, after: Cursor | None, note: Note) -> Iterator[Chunk]:
         """Yield what lies after the cursor, file by file; see `Source.read`."""
         cursor: Cursor = after or {"files": {}}
+        if "files" not in cursor:
+            raise ConfigError(
+                f"a source keeps its kind, however '{self.name}' was no file before; give it another name"
+            )
         for path in self._listed(note):
             place = self._place(path)
             known = cast("dict[str, dict[str, Any]]", cursor["files"])
@@ -99,6 +103,8 @@ class FileSource:
         return sorted(found, key=self._place)
 
     def _one(self, path: Path, note: Note) -> list[Path]:
+        if path.is_file() and not path.stat().st_size:
+            raise DataError(f"{self._place(path)} must start with a header line, however it is empty; write it first")
         if path.exists():
             return [path]
         rule = f"the file of source {self.name!r} must exist, however {path} is not there"

@@ -12,7 +12,9 @@ equal, such as 'a' and 'A', must not share a position.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -85,7 +87,7 @@ class SqlSource:
             relation, names = self._rows.relation(connection)
             self._check_order(names)
             self._note_nulls(connection, relation, note)
-            mark = _Mark.from_json(after)
+            mark = self._with_late_rows(connection, relation, _Mark.from_json(after), note)
             result = stream(connection, self._statement(relation, mark))
             for rows in _beyond(result.partitions(), [names.index(name) for name in self.order], mark):
                 chunk = self._chunk(names, rows, mark)
@@ -94,7 +96,9 @@ class SqlSource:
 
     def _chunk(self, names: list[str], rows: Sequence[sa.Row[Any]], mark: _Mark) -> Chunk:
         columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-        marks = _Marks(mark, list(zip(*(columns[name] for name in self.order), strict=True)))
+        for name in self.cursor:
+            self._check_type(name, columns[name], mark.after)
+        marks = _Marks(mark, list(zip(*(columns[name] for name in self.order), strict=True)), len(self.cursor))
         if not self.key and max(marks.n_ties) > 1:
             raise DataError(
                 f"rows of {self._rows.label} must differ in {listed(self.cursor)}, however two have "
@@ -111,7 +115,42 @@ class SqlSource:
     def _statement(self, relation: sa.FromClause, mark: _Mark) -> sa.Select[Any]:
         columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in self.order]
         statement = select_all(relation).where(*(column.is_not(None) for column in columns)).order_by(*columns)
-        return statement if mark.after is None else statement.where(_not_before(columns, mark.after))
+        if mark.after is None:
+            return statement
+        return statement.where(_not_before(columns[: len(mark.after)], mark.after))
+
+    def _with_late_rows(
+        self, connection: sa.Connection, relation: sa.FromClause, mark: _Mark, note: Callable[[str], None]
+    ) -> _Mark:
+        """Go back to the start of the mark's cursor value if rows have come behind the mark since.
+
+        A cursor of days has many rows a value, and rows of today may come with a smaller key than the last that was
+        read. What is read a second time is known by its key, and counts as duplicate.
+        """
+        n_cursor = len(self.cursor)
+        if mark.after is None or len(self.order) == n_cursor:
+            return mark
+        columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in self.order]
+        at_value = sa.and_(*(c == v for c, v in zip(columns[:n_cursor], mark.after[:n_cursor], strict=True)))
+        behind = sa.or_(*_terms(columns[n_cursor:], mark.after[n_cursor:], operator.lt))
+        count = sa.select(sa.func.count()).select_from(relation).where(at_value, behind)
+        n_late = connection.execute(count).scalar_one() - (mark.level - mark.ties)
+        if n_late <= 0:
+            return mark
+        value = listed(mark.after[:n_cursor])
+        note(f"{n_late} rows of {self._rows.label} came after {value} had been read; all its rows are read again")
+        return _Mark(mark.after[:n_cursor], mark.rows)
+
+    def _check_type(self, name: str, values: Sequence[Any], after: Position | None) -> None:
+        """Stop at a cursor of mixed types: a database sorts numbers before text, so that one text ends all reading."""
+        known = [] if after is None else [after[self.order.index(name)]] if self.order.index(name) < len(after) else []
+        first, *rest = [*known, *values]
+        odd = next((value for value in rest if _type(value) is not _type(first)), None)
+        if odd is not None:
+            raise DataError(
+                f"a cursor must hold values of one type, however {name!r} of {self._rows.label} has both {first!r} and "
+                f"{odd!r}; mend that row, or choose another cursor"
+            )
 
     def _check_order(self, names: list[str]) -> None:
         for role, wanted in (("cursor", self.cursor), ("key", self.key)):
@@ -166,17 +205,21 @@ class _Mark:
     after: Position | None = None
     rows: int = 0
     ties: int = 0
+    level: int = 0
+    """Rows read with the cursor value of `after`, whatever their key."""
 
     @classmethod
     def from_json(cls, cursor: Cursor | None) -> _Mark:
+        if cursor is not None and "after" not in cursor:
+            raise ConfigError("a source keeps its kind, however a database's cursor is one of files; rename the source")
         if cursor is None or cursor["after"] is None:
             return cls()
         after = tuple(from_json(value) for value in cast("list[Json]", cursor["after"]))
-        return cls(after, cast("int", cursor["rows"]), cast("int", cursor["ties"]))
+        return cls(after, *(cast("int", cursor[name]) for name in ("rows", "ties", "level")))
 
     def to_json(self) -> Cursor:
         after: Json = None if self.after is None else [to_json(value) for value in self.after]
-        return {"after": after, "rows": self.rows, "ties": self.ties}
+        return {"after": after, "rows": self.rows, "ties": self.ties, "level": self.level}
 
 
 @dataclass(frozen=True)
@@ -185,19 +228,23 @@ class _Marks:
 
     start: _Mark
     positions: list[Position]
+    n_cursor: int
     n_ties: list[int] = field(default_factory=list)
+    levels: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        before, n = self.start.after, self.start.ties
+        before, n, level = self.start.after or (), self.start.ties, self.start.level
         for position in self.positions:
             n = n + 1 if position == before else 1
+            level = level + 1 if position[: self.n_cursor] == before[: self.n_cursor] else 1
             before = position
             self.n_ties.append(n)
+            self.levels.append(level)
 
     def __getitem__(self, i: int) -> _Mark:
         if i == 0:
             return self.start
-        return _Mark(self.positions[i - 1], self.start.rows + i, self.n_ties[i - 1])
+        return _Mark(self.positions[i - 1], self.start.rows + i, self.n_ties[i - 1], self.levels[i - 1])
 
     def first_tie(self) -> str:
         return listed(self.positions[next(i for i, n in enumerate(self.n_ties) if n > 1)])
@@ -205,12 +252,20 @@ class _Marks:
 
 def _not_before(columns: list[sa.ColumnClause[Any]], after: Position) -> sa.ColumnElement[bool]:
     """Spell out (columns) >= (after), which not every database can compare as tuples."""
-    terms: list[sa.ColumnElement[bool]] = []
-    equal: list[sa.ColumnElement[bool]] = []
-    for column, value in zip(columns, after, strict=True):
-        terms.append(sa.and_(*equal, column > value))
-        equal.append(column == value)
-    return sa.and_(columns[0] >= after[0], sa.or_(*terms, sa.and_(*equal)))
+    equal = sa.and_(*(column == value for column, value in zip(columns, after, strict=True)))
+    return sa.and_(columns[0] >= after[0], sa.or_(*_terms(columns, after), equal))
+
+
+def _terms(
+    columns: Sequence[sa.ColumnClause[Any]], after: Position, beyond: Callable[[Any, Any], Any] = operator.gt
+) -> list[sa.ColumnElement[bool]]:
+    """Return the alternatives of (columns) > (after), or <: so in one column, and equal in all before it."""
+    pairs = list(zip(columns, after, strict=True))
+    return [sa.and_(*(c == v for c, v in pairs[:i]), beyond(column, value)) for i, (column, value) in enumerate(pairs)]
+
+
+def _type(value: object) -> type:
+    return float if isinstance(value, (int, float, Decimal)) else type(value)
 
 
 def _beyond(parts: Iterator[Sequence[sa.Row[Any]]], order: list[int], mark: _Mark) -> Iterator[Sequence[sa.Row[Any]]]:

@@ -53,7 +53,7 @@ def opened(path: Path, place: str, *, whole: bool = False) -> Iterator[Stream]:
             raise DataError(f"{place} must be a file, however it is a folder or a device; name a CSV file")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            if not size:
+            if not size and whole:
                 raise DataError(f"{place} must start with a header line, however it is empty; write it first")
             is_packed = path.name.lower().endswith(".gz")
             yield _GzipBytes(file, size, place=place, whole=whole) if is_packed else _PlainBytes(file, size)
