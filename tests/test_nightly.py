@@ -369,3 +369,64 @@ def test_a_source_that_is_read_twice_is_counted_once(pipe: Pipe) -> None:
     source = FileSource(name="a.csv", path="a.csv", root=pipe.root)
     assert sum(len(chunk.rows) for chunk in source.read(None, lambda _: None)) == 10
     assert pipe.backfill(Cut(column="at"))[0].rows.read == 10
+
+
+def exported(pipe: Pipe, rows: list[dict[str, Any]]) -> None:
+    """Overwrite the file, as a nightly export does."""
+    (pipe.root / "a.csv").unlink(missing_ok=True)
+    pipe.append(rows)
+
+
+def test_a_new_column_makes_no_new_rows(pipe: Pipe) -> None:
+    """A full export that has one more column holds the same rows: duplicates, tonight and on later nights."""
+    rows = make_rows(60)
+    exported(pipe, rows)
+    pipe.night()
+    wider = [{**row, "z": i} for i, row in enumerate([*rows, *make_rows(20, start=100)])]
+    for n_new in (20, 30):
+        exported(pipe, wider[::-1] if n_new == 20 else wider)
+        counts = pipe.night().rows
+        assert (counts.rejected, counts.duplicate, counts.learned + counts.held_out) == (0, len(wider) - n_new, n_new)
+        wider += [{**row, "z": 7} for row in make_rows(30, start=200)]
+
+
+def test_a_column_that_is_dropped_makes_no_new_rows(pipe: Pipe) -> None:
+    """A row whose column is dropped from the config since is the same row."""
+    rows = make_rows(60)
+    exported(pipe, rows)
+    pipe.night()
+    pipe.config += '[schema]\ndrop = ["c"]\n'
+    exported(pipe, [*make_rows(20, start=100), *rows])
+    counts = pipe.night().rows
+    assert (counts.rejected, counts.duplicate, counts.learned + counts.held_out) == (0, 60, 20)
+
+
+def test_a_value_that_is_its_columns_name_is_a_value(pipe: Pipe) -> None:
+    """A cell that was empty and now holds its column's own name is another value: a conflict, not a duplicate."""
+    rows = make_rows(60)
+    exported(pipe, [{**row, "c": "" if row["id"] == 5 else row["c"]} for row in rows])
+    pipe.night()
+    exported(pipe, [{**row, "c": "c" if row["id"] == 5 else row["c"]} for row in rows])
+    counts = pipe.night().rows
+    assert (counts.rejected, counts.duplicate) == (1, 59)
+
+
+def test_spelling_makes_no_new_class(pipe: Pipe) -> None:
+    """Labels and categories that come back as 1.0, as pandas writes them beside a null, are those of before."""
+    pipe.append([{**row, "c": row["id"] % 3} for row in make_rows(60)])
+    pipe.night()
+    pipe.append([{**row, "c": f"{row['id'] % 3}.0", "y": f"{row['y']}.0"} for row in make_rows(60, start=100)])
+    assert pipe.night().rows.rejected == 0
+    state: Any = pipe.head().state
+    assert state["schema"]["classes"] == ["0", "1"]
+
+
+def test_a_changed_setting_asks_the_gate_again(trained: Pipe) -> None:
+    """A verdict is repeated without learning only while the model's options and the gate's are the same."""
+    pipe = trained
+    pipe.append(poison(1500, 50_000))
+    assert pipe.night().status == "refused"
+    n = len(pipe.lineage().entries())
+    assert (pipe.night().status, len(pipe.lineage().entries())) == ("refused", n)
+    pipe.config += "[gate]\nmargin = 1000.0\nforgetting_margin = 1000.0\n"
+    assert (pipe.night().status, len(pipe.lineage().entries())) == ("accepted", n + 1)

@@ -243,3 +243,21 @@ def test_options_are_checked(config: type, options: dict[str, object]) -> None:
     """An option that has no meaning is refused with the rule and its value."""
     with pytest.raises(ValueError, match=r"must .* however it is"):
         config(**options)
+
+
+def test_a_new_class_is_served_with_its_share() -> None:
+    """A class of few rows is not served with the square root of its share by members that average over the nights."""
+    schema = schema_of(3, 0, n_categories=0, n_classes=2)
+    model = model_of(make_small)
+    model.grow(schema)
+    for night in range(3):
+        model.learn(random_night(schema, 400, night), seed=0)
+    wider = schema.with_classes(["rare"])
+    model.grow(wider)
+    (block,) = random_night(schema, 400, 9).chunks()
+    block.y[:4] = 2
+    model.learn(Rows([block]), seed=0)
+    served = model.learner.state()[0]["net.b_out"][:, 0, 2]
+    learned = model.learner.state()[1]["weights.b_out"][:, 0, 2]
+    assert np.abs(served - learned).max() < 1.0
+    assert model.predict_proba(block)[4:, 2].mean() < 0.05
