@@ -42,9 +42,12 @@ url = "a.csv"
 url = "sqlite:///b.db"
 table = "t"
 cursor = "n"
+[gate]
+min_rows = 1000000
 [models.deep]
 [models.linear]
 """
+"""The gate is kept out: a night that it refuses is rightly not accounted for yet, and here kills are on trial."""
 
 Row = tuple[object, ...]
 
