@@ -71,10 +71,10 @@ def mean(scores: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float
 def row(name: str, ours: Mapping[str, Mapping[str, float]], peers: Mapping[str, Any]) -> list[str]:
     """Return a stream's row: our log losses, the best peers', accuracy, macro F1 and learning CPU seconds."""
     deep, linear = ours["deep"], ours["linear"]
+    losses = [deep["log_loss"], linear["log_loss"]]
     return [
         name,
-        f"**{deep['log_loss']:.3f}**",
-        f"{linear['log_loss']:.3f}",
+        *(f"**{loss:.3f}**" if loss == min(losses) else f"{loss:.3f}" for loss in losses),
         *(best(peers, names) for names in (INCREMENTAL, RETRAINED)),
         f"{deep['accuracy']:.3f} / {linear['accuracy']:.3f}",
         f"{deep['macro_f1']:.3f} / {linear['macro_f1']:.3f}",
