@@ -280,3 +280,17 @@ def test_a_killed_run_leaves_no_output(home: Path, number: signal.Signals, code:
     assert process.returncode == code
     assert (home / "out.csv").read_text() == "older"
     assert bool(list(home.glob(".out.csv.*.part"))) == (number == signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_dropped_column_is_not_looked_at(home: Path, predict: Callable[..., list[dict[str, str]]]) -> None:
+    """A column that schema.drop names since is missing to the model, in the input or not, as in training."""
+    path = home / "configs" / "nightfit.toml"
+    path.write_text(path.read_text() + '\n[schema]\ndrop = ["price"]\n')
+    given = read("new.csv")
+    with Path("narrow.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in given[0] if name != "price"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(given)
+    answers = [[[row[name] for name in ANSWERS] for row in predict(name)] for name in ("new.csv", "narrow.csv")]
+    assert answers[0] == answers[1]

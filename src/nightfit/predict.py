@@ -121,7 +121,7 @@ def _check(version: Version, chunk: Chunk, config: SchemaConfig, columns: list[s
             f"all files of the input must have the same columns, however {chunk.place} differs from the first in "
             f"{_listed(odd)}; predict them one by one"
         )
-    missing = [column.name for column in version.schema.columns if column.name not in there]
+    missing = [c.name for c in version.schema.columns if c.name not in there and c.name not in config.drop]
     if missing and config.on_missing_column == "stop":
         raise DataError(
             f"the input must have the columns that the model knows, however {chunk.place} has no {_listed(missing)}"
@@ -141,7 +141,8 @@ def _listed(names: Sequence[str], n: int = 5) -> str:
 
 def _score(version: Version, chunk: Chunk, config: SchemaConfig, counts: Counts) -> Any:  # noqa: ANN401
     """Return the chunk's table with the answers; rows with an unreadable value get none."""
-    features, bad = parse_features(chunk.table, version.schema, config.missing)
+    known = chunk.table.drop_columns([name for name in config.drop if name in chunk.table.column_names])
+    features, bad = parse_features(known, version.schema, config.missing)
     unreadable = np.zeros(chunk.table.num_rows, bool)
     for name, mask in bad.items():
         if mask.any() and not counts.example:
