@@ -203,8 +203,13 @@ def test_what_cannot_be_done_is_one_line_and_one_object(
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--exclude", "9"], 65, "9 is not among those it has"),
-        (["--exclude", "1"], 2, "--exclude must name a version that was refused"),
+        (
+            ["--exclude", "1"],
+            2,
+            "--exclude names a version of one model, however 2 would run: deep, linear; add --model",
+        ),
+        (["--model", "deep", "--exclude", "9"], 65, "9 is not among those it has"),
+        (["--model", "deep", "--exclude", "1"], 2, "--exclude must name a version that was refused"),
         (["--night-column", "nope"], 78, "--night-column must name a column"),
     ],
 )
