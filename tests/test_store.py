@@ -552,7 +552,9 @@ def test_a_store_that_cannot_be_written_is_a_matter_of_config(
 def test_60_kills_leave_only_whole_versions(tmp_path: Path) -> None:
     """SIGKILL at any moment of a tight commit loop: every version reads back, and numbers go up by one."""
     lineage, draw = Store(tmp_path).pipeline("bookings").lineage("deep"), random.Random(3)  # noqa: S311
-    for _ in range(60):
+    n_kills = 0
+    while n_kills < 60 or (len(lineage.entries()) < 60 and n_kills < 300):  # a loaded machine commits less a kill
+        n_kills += 1
         committer = subprocess.Popen([sys.executable, "-c", COMMITTER, str(tmp_path)], stdout=subprocess.PIPE)
         assert committer.stdout
         assert committer.stdout.readline() == b"up\n"
@@ -561,7 +563,7 @@ def test_60_kills_leave_only_whole_versions(tmp_path: Path) -> None:
         committer.wait()
         committer.stdout.close()
     manifests = [entry.manifest for entry in lineage.entries()]
-    assert len(manifests) >= 10  # how many get through in the time is the machine's affair
+    assert len(manifests) >= 60
     assert [m and (m.version, m.parent) for m in manifests] == [
         (n, n - 1 or None) for n in range(1, len(manifests) + 1)
     ]

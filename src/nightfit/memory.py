@@ -1,7 +1,7 @@
 """Bounded samples of rows, kept in the checkpoint: a uniform one of all rows so far, and the latest ones.
 
 The uniform one holds the k rows with the smallest hash of their key: a sample without random state, the same however
-the rows were split into nights (bottom-k sampling, Cohen & Kaplan 2007). Both are deletable by key.
+the rows were split into nights (bottom-k sampling, Cohen & Kaplan 2007).
 """
 
 from __future__ import annotations
