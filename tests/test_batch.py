@@ -40,13 +40,6 @@ def test_take_takes_the_same_rows_of_every_array() -> None:
         assert np.array_equal(taken.x_cat[:, 0], taken.y)
 
 
-def test_labels_are_replaced_in_a_copy() -> None:
-    """New labels leave the batch that they came from as it was."""
-    batch = a_batch(2)
-    assert batch.with_labels(np.array([7, 7])).y.tolist() == [7, 7]
-    assert batch.y.tolist() == [0, 1]
-
-
 def test_concat_keeps_order() -> None:
     """Batches are joined in the order given."""
     assert np.array_equal(concat([a_batch(2), a_batch(3, 2)]).y, np.arange(5))

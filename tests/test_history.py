@@ -131,9 +131,9 @@ def test_an_unreadable_version_is_listed(home: Path, nightfit: Callable[..., Any
     ("learning", "parent", "said"),
     [
         ({"rows": 0}, 1, "no rows to learn: cursors moved, weights stayed"),
-        ({"rows": 5, "loss_before": None, "loss_after": 0.5, "loss_of_class_shares": 0.7}, None, "cold start"),
-        ({"rows": 5, "loss_before": 0.6, "loss_after": 0.5, "loss_of_class_shares": 0.7}, 4, "from version 4"),
-        ({"rows": 5, "loss_before": 0.6, "loss_after": None, "loss_of_class_shares": 0.7}, 4, "not a number"),
+        ({"rows": 5, "loss_before": None, "loss_after": 0.5, "loss_of_constant": 0.7}, None, "cold start"),
+        ({"rows": 5, "loss_before": 0.6, "loss_after": 0.5, "loss_of_constant": 0.7}, 4, "from version 4"),
+        ({"rows": 5, "loss_before": 0.6, "loss_after": None, "loss_of_constant": 0.7}, 4, "not a number"),
     ],
 )
 def test_learning_in_a_sentence(learning: dict[str, Any], parent: int | None, said: str) -> None:

@@ -14,6 +14,7 @@ LAYERS = [
     ["batch", "device", "sources.base"],
     ["identity", "kinds", "known", "metrics", "moments"],
     ["calibration", "mixture", "gate", "memory", "normaliser", "schema"],
+    ["quantity"],
     ["scorer"],
     ["learners", "sources"],
     ["fates"],

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +54,7 @@ def test_the_sample_is_uniform() -> None:
 def test_rows_of_unknown_classes_are_not_kept() -> None:
     """What has no class cannot test a model."""
     batch = a_batch([0, 1, 2])
-    assert len(filled([batch.with_labels(np.array([-1, 0, -1]))])) == 1
+    assert len(filled([replace(batch, y=np.array([-1, 0, -1]))])) == 1
 
 
 def test_the_newest_row_of_a_key_is_kept() -> None:

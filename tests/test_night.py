@@ -202,7 +202,7 @@ def test_the_second_night_starts_warm(pipe: Pipe, name: str) -> None:
     second: Any = pipe.head(name).night["learning"]
     assert second["rows"] == result.rows.learned
     assert second["loss_before"] == pytest.approx(first["loss_after"], rel=0.25)
-    assert second["loss_before"] < 0.8 * second["loss_of_class_shares"]
+    assert second["loss_before"] < 0.8 * second["loss_of_constant"]
     assert result.prequential["log_loss"] == pytest.approx(second["loss_before"], rel=0.1)
     assert math.isfinite(second["loss_after"])
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from nightfit.batch import Array, Rows
 from nightfit.learners.base import KINDS, LearnerConfig, MlpConfig, PartialFitConfig, part
 from nightfit.model import Model
+from nightfit.schema import Task
 from nightfit.scorer import Scorer
 from nightfit.testing import random_night, schema_of
 
@@ -23,12 +24,13 @@ def scored(model: Model, rows: Rows) -> Array:
     """Predict by numpy alone, from the arrays that a checkpoint would hold."""
     arrays = model.state()[1]["model"]
     scorer = Scorer(model.kind, part(arrays, "normaliser"), part(arrays, "learner"))
-    return np.concatenate([np.zeros((0, len(model.schema.classes))), *map(scorer.predict_proba, rows.chunks())])
+    none = np.zeros(0 if model.schema.task == "regression" else (0, len(model.schema.classes)))
+    return np.concatenate([none, *map(scorer.predict, rows.chunks())])
 
 
-def fresh(config: LearnerConfig) -> Model:
+def fresh(config: LearnerConfig, task: Task = "classification") -> Model:
     """Give a model that knows nothing, under its kind's name."""
-    return Model.fresh(next(kind for kind, of in KINDS.items() if isinstance(config, of)), config)
+    return Model.fresh(next(kind for kind, of in KINDS.items() if isinstance(config, of)), config, task=task)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
@@ -55,6 +57,21 @@ def test_numpy_predicts_as_the_learner_does(
         model.learner.observe(night_rows)
         model.learn(night_rows, seed=seed)
         assert np.abs(scored(model, rows) - model.predict_rows(rows)).max(initial=0) <= 1e-5
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_numpy_predicts_quantities_as_the_learner_does(config: LearnerConfig, seed: int) -> None:
+    """Values without torch equal the learner's to 1e-5 of the target's spread, before the first night too."""
+    model = fresh(config, "regression")
+    for night in range(3):
+        model.grow(schema_of(2, 2, n_categories=2 + night, n_classes=0, task="regression"))
+        rows = random_night(model.schema, 200, seed + night)
+        for _ in range(2):
+            gap = np.abs(scored(model, rows) - model.predict_rows(rows)).max()
+            assert gap <= 1e-5 * np.std(rows.y)
+            model.learner.observe(rows)
+            model.learn(rows, seed=seed)
 
 
 @pytest.mark.parametrize("config", CONFIGS[-2:], ids=str)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,7 +27,8 @@ class Batch:
 
     `key_hash`: uint64 [n], the rows' identities. `x_num`: float64 [n, d_num], NaN where missing.
     `x_cat`: int32 [n, d_cat], ids of categories in the schema's one table of ids.
-    `y`: int64 [n], class indices (`UNKNOWN_CLASS` where the schema does not know the class).
+    `y`: int64 [n], class indices (`UNKNOWN_CLASS` where the schema does not know the class);
+    or float64 [n], a quantity.
     """
 
     key_hash: Array
@@ -48,13 +49,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.key_hash)
 
+    @property
+    def can_learn(self) -> Array:
+        """Say which rows (bool [n]) have an outcome that can be learned: a known class, or any quantity."""
+        return self.y != UNKNOWN_CLASS if self.y.dtype.kind == "i" else ~np.isnan(self.y)
+
     def take(self, index: Array | slice) -> Batch:
         """Return the rows that an index array, a mask or a slice names."""
         return Batch(self.key_hash[index], self.x_num[index], self.x_cat[index], self.y[index])
-
-    def with_labels(self, y: Array) -> Batch:
-        """Return the same rows with other class indices."""
-        return replace(self, y=y)
 
 
 def concat(batches: Iterable[Batch]) -> Batch:
@@ -103,7 +105,7 @@ class Rows:
 
     @property
     def y(self) -> Array:
-        """All class indices, int64 [n], in order."""
+        """All class indices, int64 [n], or quantities, float64 [n], in order."""
         return np.concatenate([np.zeros(0, np.int64), *(block.y for block in self._blocks)])
 
 

@@ -60,6 +60,10 @@ class Calibration:
         total = self.counts.sum()
         return np.asarray(self.counts / total) if total else np.full(len(self.counts), 1 / max(len(self.counts), 1))
 
+    def prior_rows(self, n: int) -> Array:
+        """Return the probabilities of n rows before anything was learned: the prior."""
+        return np.tile(self.prior, (n, 1))
+
     def apply(self, proba: Array) -> Array:
         """Temper probabilities [n, K] and mix them with the prior."""
         temperature, share = self.chosen

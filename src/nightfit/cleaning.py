@@ -20,9 +20,9 @@ from nightfit.batch import Array
 from nightfit.errors import DataError
 from nightfit.fates import CleanNight, CleanPart, Fate, Reject
 from nightfit.identity import hash_positions, hash_text, hash_word, is_held_out, mix
-from nightfit.kinds import as_text, infer_kind, parse
+from nightfit.kinds import as_text, infer_kind, is_quantity, parse
 from nightfit.known import Known
-from nightfit.schema import Rules, Schema
+from nightfit.schema import Rules, Schema, Task
 from nightfit.sources.increment import Increment, Part, read_table, write_table
 
 _INFER_ROWS = 65_536
@@ -48,6 +48,25 @@ def adopt(schema: Schema, tables: Iterable[Any], rules: Rules) -> Schema:
     return schema.with_columns(
         {name: "categorical" if name in hints else kind for name, kind in kinds.items() if kind is not None}
     )
+
+
+def guess_task(tables: Iterable[Any], rules: Rules) -> Task:
+    """Guess from the first table with a target whether it is a quantity."""
+    texts = (as_text(t[rules.target].combine_chunks(), rules.schema.missing) for t in tables if _has_target(t, rules))
+    first = next((text for text in texts if text.null_count < len(text)), None)
+    return "regression" if first is not None and is_quantity(first) else "classification"
+
+
+def _has_target(table: Any, rules: Rules) -> bool:  # noqa: ANN401
+    return rules.target in table.column_names
+
+
+def target_of(table: Any, rules: Rules, task: Task) -> Any:  # noqa: ANN401
+    """Return the target as labels (text) or numbers, null where a row has none."""
+    column = table[rules.target].combine_chunks()
+    if task == "regression":
+        return parse(column, "numeric", rules.schema.missing)[0]
+    return as_text(column, rules.schema.missing)
 
 
 def parse_features(table: Any, schema: Schema, missing: tuple[str, ...]) -> tuple[Any, dict[str, Array]]:  # noqa: ANN401
@@ -98,6 +117,7 @@ def _parse(
     table = whole.drop_columns([name for name in rules.schema.drop if name in whole.column_names])
     _check_columns(part, table, schema, rules, night.delivered.setdefault(part.source, set()))
     labels = as_text(table[rules.target].combine_chunks(), rules.schema.missing)
+    targets = target_of(table, rules, schema.task)
     keys = _keys(table, rules)
     fates = np.zeros(len(part.rows), np.uint8)
 
@@ -110,6 +130,7 @@ def _parse(
             night.rejects.append(Reject(part.place, int(part.rows[i]), key or "", column, reason, text))
 
     reject(_null(labels), rules.target, "(the target) has no value")
+    reject(_null(targets), rules.target, f"(the target) must be {_AN['numeric']}")
     if keys is not None:
         reject(_null(keys), rules.key[0], "(the key) has no value")
     features, bad = parse_features(table, schema, rules.schema.missing)
@@ -126,7 +147,7 @@ def _parse(
         if column.name in rules.schema.drop and column.name in whole.column_names:
             parsed, _ = parse(whole[column.name].combine_chunks(), column.kind, rules.schema.missing)
             added -= _value_hash(column.name, parsed)
-    staged = {name: features[name] for name in bad} | {rules.target: labels}  # neither target nor key is a feature
+    staged = {name: features[name] for name in bad} | {rules.target: targets}  # neither target nor key is a feature
     write_table(pa.table(staged if keys is None else {**staged, rules.key[0]: keys}), path)
     return CleanPart(part.place, path, part.rows, _key_hash(part, keys, rules), values, values - added, fates)
 

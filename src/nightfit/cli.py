@@ -221,8 +221,8 @@ def compare(
     every: Annotated[str | None, typer.Option(metavar="1d", help="The length of a night, with --night-column.")] = None,
     models: Annotated[str, typer.Option(metavar="A,B", help="Which models.")] = "",
     task: Annotated[
-        str, typer.Option(metavar="T", help="classification, which is also what is inferred.")
-    ] = "classification",
+        str, typer.Option(metavar="T", help="classification or regression; auto guesses from the target.")
+    ] = "auto",
     key: Annotated[str, typer.Option(metavar="A,B", help="Columns that identify a row: no features.")] = "",
     categorical: Annotated[str, typer.Option(metavar="A,B", help="Columns that are categories.")] = "",
     drop: Annotated[str, typer.Option(metavar="A,B", help="Columns to leave out.")] = "",

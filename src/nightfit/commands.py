@@ -10,18 +10,21 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nightfit.config import Config, load, parse
 from nightfit.errors import ConfigError, DataError, UsageError
-from nightfit.history import pick
+from nightfit.history import pick, score_names
 from nightfit.inputs import Typed, chunks_of
 from nightfit.lock import pipeline_lock
+from nightfit.metrics import SCORES
 from nightfit.render import bar, print_json, show, status, table
+from nightfit.schema import TASKS
 
 if TYPE_CHECKING:
     from nightfit.nightly import NightResult
     from nightfit.predict import Counts, Version
+    from nightfit.schema import Task
     from nightfit.sources.base import Source
 
 REFUSED = 3
@@ -122,17 +125,18 @@ def _print_nights(rounds: list[list[NightResult]], device: str, *, as_json: bool
         return
     if not sys.stdout.isatty():
         return
-    columns = ("model", "version", "read", "learned", "held out", "rejected", "log loss", "s", "verdict")
-    rows = [_night_row(result) for results in rounds for result in results]
+    score, label = next(iter(score_names(result.prequential for results in rounds for result in results).items()))
+    columns = ("model", "version", "read", "learned", "held out", "rejected", label, "s", "verdict")
+    rows = [_night_row(result, score) for results in rounds for result in results]
     show(f"learned on {device}", table(columns, rows, left=("model", "verdict")))
     show(*(f"{result.model}: {note}" for results in rounds for result in results for note in result.notes))
 
 
-def _night_row(result: NightResult) -> list[object]:
+def _night_row(result: NightResult, score: str) -> list[object]:
     rows = result.rows
     return [
         result.model, result.version, rows.read, rows.learned, rows.held_out, rows.rejected,
-        result.prequential.get("log_loss"), f"{result.seconds:.1f}", result.verdict,
+        result.prequential.get(score), f"{result.seconds:.1f}", result.verdict,
     ]  # fmt: skip
 
 
@@ -209,17 +213,15 @@ def compare(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Replay past data as nights."""
-    if task != "classification":
-        raise UsageError(
-            f"--task must be classification, however it is '{task}'; nightfit does not learn quantities yet"
-        )
+    if task not in {"auto", *TASKS}:
+        raise UsageError(f"--task must be auto, {' or '.join(TASKS)}, however it is '{task}'")
     if classes not in {"declared", "observed"}:
         raise UsageError(f"--classes must be declared or observed, however it is '{classes}'")
     if not 0 <= seed < _SEEDS:
         raise UsageError(f"--seed must lie between 0 and {_SEEDS - 1}, however it is {seed}")
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
         raise UsageError(f"--report must name a file in a folder that is there, however it is {report}")
-    config, typed = _compared(target, models, columns, path)
+    config, typed = _compared(target, task, models, columns, path)
     from nightfit.compare import Bench
     from nightfit.compare import compare as replay
     from nightfit.device import choose
@@ -249,7 +251,7 @@ def compare(
 
 
 def _compared(
-    target: str | None, models: str, columns: dict[str, str], path: Path | None
+    target: str | None, task: str, models: str, columns: dict[str, str], path: Path | None
 ) -> tuple[Config, dict[str, tuple[str, ...]]]:
     """Return the config to compare by (typed, or made of the options), and the columns that options name."""
     lists = {name: tuple(part for part in text.split(",") if part) for name, text in columns.items()}
@@ -269,6 +271,8 @@ def _compared(
         on_missing_column="missing",
     )
     rules = replace(rules, key=lists["key"] or rules.key, schema=schema)
+    if task != "auto" or target:  # what the config says holds for its own target
+        rules = replace(rules, task=None if task == "auto" else cast("Task", task))
     names = [name for name in models.split(",") if name] or list(config.models)
     chosen = {name: config.models[pick(config, name, "--models")] for name in names}
     return replace(config, rules=rules, models=chosen), {n: lists[n] for n in ("key", "categorical", "drop")}
@@ -278,14 +282,15 @@ def _print_comparison(result: dict[str, Any], report: Path | None, *, as_json: b
     if as_json:
         print_json(result)
         return
+    scored = SCORES[result["task"]]
     rows = [
-        [name, s["log_loss"], s["accuracy"], s["macro_f1"], f"{s['learn_cpu_s']:.1f}", f"{s['predict_cpu_s']:.1f}"]
+        [name, *(s.get(score) for score in scored), f"{s['learn_cpu_s']:.1f}", f"{s['predict_cpu_s']:.1f}"]
         for name, s in result["models"].items()
     ]
     title = (
         f"{result['rows']:,} rows, {result['nights']} nights, predicted before they were learned, {result['device']}"
     )
-    columns = ("model", "log loss", "accuracy", "macro F1", "learning CPU s", "predicting CPU s")
+    columns = ("model", *scored.values(), "learning CPU s", "predicting CPU s")
     show(title, table(columns, rows, left=("model",)))
     if result["left_out"]:
         show(f"left out: {result['left_out']:,} rows without a target, or that could not be split into columns")

@@ -17,16 +17,15 @@ import numpy as np
 import pyarrow.compute as pc
 
 from nightfit.batch import Array, Rows, concat
-from nightfit.cleaning import adopt, parse_features
+from nightfit.cleaning import adopt, guess_task, parse_features, target_of
 from nightfit.config import ModelConfig
 from nightfit.errors import DataError
 from nightfit.identity import hash_positions
 from nightfit.inputs import column_hint
 from nightfit.jsontypes import Json
-from nightfit.kinds import as_text
-from nightfit.metrics import macro_f1, row_losses
+from nightfit.metrics import macro_f1, regression_scores, row_losses, scores
 from nightfit.model import Model
-from nightfit.schema import Rules, Schema
+from nightfit.schema import Rules, Schema, Task
 from nightfit.sources.base import Source
 from nightfit.sources.increment import Cut, Increment, read_increment
 
@@ -59,20 +58,25 @@ class _Entrant:
     def test(self, rows: Rows) -> None:
         """Predict a night before it is learned; calibration learns from the outcomes."""
         started = time.process_time()
-        proba = self.model.learner.observe(rows)
+        answers = self.model.learner.observe(rows)
         self.predict_cpu_s += time.process_time() - started
-        losses, predicted = row_losses(proba, rows.y), proba.argmax(1)
-        self.losses.append(losses)
-        self.predicted.append(predicted)
-        self.per_night.append({"log_loss": float(losses.mean()), "accuracy": float((predicted == rows.y).mean())})
+        self.losses.append(row_losses(answers, rows.y))
+        self.predicted.append(answers.argmax(1) if answers.ndim > 1 else answers)
+        self.per_night.append(scores(answers, rows.y))
 
     def scores(self, y: Array) -> dict[str, float]:
         """Return the scores over all predicted rows."""
         predicted = np.concatenate(self.predicted)
+        if self.model.schema.task == "regression":
+            found = regression_scores(predicted, y)
+        else:
+            found = {
+                "log_loss": float(np.concatenate(self.losses).mean()),
+                "accuracy": float((predicted == y).mean()),
+                "macro_f1": macro_f1(predicted, y),
+            }
         return {
-            "log_loss": float(np.concatenate(self.losses).mean()),
-            "accuracy": float((predicted == y).mean()),
-            "macro_f1": macro_f1(predicted, y),
+            **found,
             "learn_cpu_s": round(self.learn_cpu_s, 3),
             "predict_cpu_s": round(self.predict_cpu_s, 3),
             "rows": len(y),
@@ -92,11 +96,12 @@ def compare(
     """
     increment = read_increment(sources, {}, folder)
     _check_typed(increment, bench.typed)
-    labels = _labels(increment, bench.rules)
-    n_total = sum(labels.values())
-    entrants = {name: _Entrant(_fresh(bench, config, labels)) for name, config in bench.models.items()}
+    _check_target(increment, bench.rules)
+    task = bench.rules.task or guess_task((part.table for part in increment.parts), bench.rules)
+    labels, n_total = _count(increment, bench.rules, task)
+    entrants = {name: _Entrant(_fresh(bench, config, task, labels)) for name, config in bench.models.items()}
     schema, outcomes, n_done, n_nights = next(iter(entrants.values())).model.schema, [], 0, 0
-    for n_nights, tables in enumerate(nights(_labelled(increment, bench.rules), bench.cut)):
+    for n_nights, tables in enumerate(nights(_with_target(increment, bench.rules, task), bench.cut)):
         started = time.process_time()
         schema, rows = _prepare(tables, schema, bench.rules, n_done)
         shared_s = time.process_time() - started
@@ -124,40 +129,49 @@ def _check_typed(increment: Increment, typed: Mapping[str, Sequence[str]]) -> No
                 raise DataError(f"--{option} must name columns of the data, however '{name}' is none; {hint}")
 
 
-def _fresh(bench: Bench, config: ModelConfig, labels: Mapping[str, int]) -> Model:
-    model = Model.fresh(config.kind, config.learner, device=bench.device, seed=bench.seed)
+def _fresh(bench: Bench, config: ModelConfig, task: Task, labels: Iterable[str]) -> Model:
+    model = Model.fresh(config.kind, config.learner, task=task, device=bench.device, seed=bench.seed)
     if bench.classes == "declared":
         model.declare(labels)
     return model
 
 
-def _labels(increment: Increment, rules: Rules) -> dict[str, int]:
-    """Count each label of the whole data; raises `DataError` if a source lacks the target or no row has one."""
-    counts: dict[str, int] = {}
+def _check_target(increment: Increment, rules: Rules) -> None:
+    """Raise `DataError` if a source lacks the target."""
     for part in increment.parts:
-        table = part.table
-        if rules.target not in table.column_names:
-            hint = column_hint(rules.target, table.column_names)
+        names = part.table.column_names
+        if rules.target not in names:
             raise DataError(
-                f"the target must be a column of the data, however '{rules.target}' is none of {part.place}; {hint}"
+                f"the target must be a column of the data, however '{rules.target}' is none of {part.place}; "
+                f"{column_hint(rules.target, names)}"
             )
-        for pair in pc.value_counts(as_text(table[rules.target].combine_chunks(), rules.schema.missing)):
-            label, n = pair["values"].as_py(), pair["counts"].as_py()
-            if label is not None:
-                counts[label] = counts.get(label, 0) + n
-    if not counts:
-        raise DataError("a comparison needs rows with a target, however the data hold none")
-    return counts
 
 
-def _labelled(increment: Increment, rules: Rules) -> list[Iterator[Any]]:
+def _count(increment: Increment, rules: Rules, task: Task) -> tuple[set[str], int]:
+    """Return all labels, and the number of rows that have a target; raises `DataError` if none has."""
+    labels: set[str] = set()
+    n = 0
+    for part in increment.parts:
+        column = target_of(part.table, rules, task)
+        n += len(column) - column.null_count
+        if task == "classification":
+            labels.update(label for label in pc.unique(column).to_pylist() if label is not None)
+    if not n:
+        raise DataError(
+            "a comparison needs rows with a target, however the data hold none"
+            + (f": no value of '{rules.target}' reads as a number" if task == "regression" else "")
+        )
+    return labels, n
+
+
+def _with_target(increment: Increment, rules: Rules, task: Task) -> list[Iterator[Any]]:
     """Return, for each source, an iterator of its staged tables without the rows that have no target."""
 
     def tables(source: str) -> Iterator[Any]:
         for part in increment.parts:
             if part.source == source:
                 table = part.table
-                yield table.filter(pc.is_valid(as_text(table[rules.target].combine_chunks(), rules.schema.missing)))
+                yield table.filter(pc.is_valid(target_of(table, rules, task)))
 
     return [tables(source) for source in increment.n_read]
 
@@ -224,16 +238,17 @@ def _first_after(periods: Array, period: float) -> int:
 def _prepare(tables: Sequence[Any], schema: Schema, rules: Rules, n_before: int) -> tuple[Schema, Rows]:
     """Grow the schema by a night's columns, classes and categories, and encode the night."""
     schema = adopt(schema, tables, rules)
-    labels = [as_text(table[rules.target].combine_chunks(), rules.schema.missing) for table in tables]
+    targets = [target_of(table, rules, schema.task) for table in tables]
     features = [parse_features(table, schema, rules.schema.missing)[0] for table in tables]
-    schema = schema.with_classes({label for column in labels for label in pc.unique(column).to_pylist()})
+    if schema.task == "classification":
+        schema = schema.with_classes({label for column in targets for label in pc.unique(column).to_pylist()})
     values: dict[str, set[str]] = {column.name: set() for column in schema.categorical}
     for table in features:
         for name in values.keys() & set(table.column_names):
             values[name].update(v for v in pc.unique(table[name]).to_pylist() if v is not None)
     schema = schema.with_categories(values)
     batches = []
-    for table, column in zip(features, labels, strict=True):
+    for table, column in zip(features, targets, strict=True):
         keys = hash_positions("", 0, np.arange(n_before, n_before + table.num_rows))
         batches.append(schema.encode(table, keys, column))
         n_before += table.num_rows
@@ -252,12 +267,11 @@ def _one_night(entrant: _Entrant, schema: Schema, rows: Rows, shared_s: float, *
 
 def _result(entrants: Mapping[str, _Entrant], outcomes: list[Array]) -> dict[str, Json]:
     y = np.concatenate(outcomes)
-    scores = {name: entrant.scores(y) for name, entrant in entrants.items()}
     return {
-        "task": "classification",
+        "task": next(iter(entrants.values())).model.schema.task,
         "rows": len(y),
         "nights": len(outcomes),
-        "models": {name: dict(score) for name, score in scores.items()},
+        "models": {name: dict(entrant.scores(y)) for name, entrant in entrants.items()},
         "per_night": [
             {
                 "night": i + 2,

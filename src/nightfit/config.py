@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from nightfit.errors import ConfigError
 from nightfit.gate import GateConfig
 from nightfit.learners.base import KINDS, LearnerConfig
-from nightfit.schema import Rules, SchemaConfig
+from nightfit.schema import TASKS, Rules, SchemaConfig
 from nightfit.sources.base import SourceConfig
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class _Top:
     name: str
     target: str
     key: str | tuple[str, ...] = ()
+    task: str = "auto"
     store: str = "checkpoints"
     root: str = "."
     seed: int = 0
@@ -69,6 +70,8 @@ class _Top:
             )
         if not self.target or self.target in _tuple(self.key):
             raise ValueError(f"target must be a column that is no key, however it is '{self.target}'")
+        if self.task not in ("auto", *TASKS):
+            raise ValueError(f"task must be 'auto', {' or '.join(map(repr, TASKS))}, however it is '{self.task}'")
         if not 0 <= self.seed < _SEEDS:
             raise ValueError(f"seed must lie between 0 and {_SEEDS - 1}, however it is {self.seed}")
         if not 0 <= self.holdout < 1:
@@ -123,6 +126,7 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
         rules=Rules(
             target=top.target,
             key=_tuple(top.key),
+            task=None if top.task == "auto" else top.task,  # type: ignore[arg-type]
             schema=schema,
             not_features=frozenset(column for source in built for column in source.cursor_columns),
             holdout=top.holdout,

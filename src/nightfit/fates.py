@@ -85,7 +85,8 @@ class CleanNight:
         values: dict[str, set[str]] = {column.name: set() for column in schema.categorical}
         for part, mask in self._select((Fate.LEARNED,)):
             table = read_table(part.path).filter(mask)
-            labels.update(pc.unique(table[self.target]).to_pylist())
+            if schema.task == "classification":
+                labels.update(pc.unique(table[self.target]).to_pylist())
             for name, known in values.items():
                 if name in table.column_names:
                     known.update(v for v in pc.unique(table[name]).to_pylist() if v is not None)

@@ -36,8 +36,11 @@ class GateConfig:
 
 _NONE = np.zeros(0)
 
-_LEAST_LOSS = 0.01
-"""Margins are shares of at least this loss: one percent of next to nothing is no difference that anyone notices."""
+LEAST_LOSS = 0.01
+"""Margins are shares of at least this loss: one percent of next to nothing is no difference that anyone notices.
+
+In nats; for a quantity, whose loss is the squared error, in variances of the target.
+"""
 
 _REFUSING = {"forgetting", "worse"}
 
@@ -46,8 +49,9 @@ _REFUSING = {"forgetting", "worse"}
 class Evidence:
     """Paired losses, float64 [n] each, of candidate and champion on the same rows.
 
-    `kept_*`: what the candidate that an earlier night refused for forgetting, and the champion, lose on the rows that
-    have come since; empty if there is no such candidate.
+    `loss` is what people call them; `least_loss` what margins are shares of at least. `kept_*`: what the candidate that
+    an earlier night refused for forgetting, and the champion, lose on the rows that have come since; empty if there is
+    no such candidate.
     """
 
     finite: bool
@@ -58,6 +62,8 @@ class Evidence:
     kept_candidate: Array = field(default_factory=lambda: _NONE)
     kept_champion: Array = field(default_factory=lambda: _NONE)
     has_champion: bool = True
+    loss: str = "log loss"
+    least_loss: float = LEAST_LOSS
 
 
 @dataclass(frozen=True)
@@ -113,9 +119,9 @@ def _judge(e: Evidence, figures: dict[str, Interval], config: GateConfig) -> tup
         return "accepted", f"not enough evidence, {pooled.n:,} held-out rows of the {config.min_rows} needed"
     if _forgets(e, figures["tonight"], figures["memory"], config):
         return "forgetting", _forgetting(figures, e, config)
-    if pooled.low > config.margin * _base(champion):
-        return "worse", f"it is worse, {_change(pooled, champion)} on {pooled.n:,} held-out rows"
-    return "accepted", f"{_change(pooled, champion)} on {pooled.n:,} held-out rows"
+    if pooled.low > config.margin * _base(champion, e):
+        return "worse", f"it is worse, {_change(pooled, champion, e)} on {pooled.n:,} held-out rows"
+    return "accepted", f"{_change(pooled, champion, e)} on {pooled.n:,} held-out rows"
 
 
 def _forgets(e: Evidence, tonight: Interval, memory: Interval, config: GateConfig) -> bool:
@@ -126,40 +132,39 @@ def _forgets(e: Evidence, tonight: Interval, memory: Interval, config: GateConfi
     """
     if memory.n < config.min_rows or tonight.n == 0:
         return False
-    return tonight.mean < 0 and memory.low > config.forgetting_margin * _base(e.memory_champion)
+    return tonight.mean < 0 and memory.low > config.forgetting_margin * _base(e.memory_champion, e)
 
 
-def _base(champion: Array) -> float:
+def _base(champion: Array, e: Evidence) -> float:
     """Return the champion's loss, of which margins and changes are shares."""
-    return max(float(champion.mean()), _LEAST_LOSS)
+    return max(float(champion.mean()), e.least_loss)
 
 
-def _change(interval: Interval, champion: Array) -> str:
+def _change(interval: Interval, champion: Array, e: Evidence) -> str:
     """Say how much the loss changes, with its interval, as shares of the champion's loss."""
-    base = _base(champion)
+    base = _base(champion, e)
     if interval.n < 2:  # noqa: PLR2004 - a spread needs two
-        return f"log loss {interval.mean / base:+.1%} on one row"
-    return f"log loss {interval.mean / base:+.1%} ({interval.low / base:+.1%} to {interval.high / base:+.1%})"
+        return f"{e.loss} {interval.mean / base:+.1%} on one row"
+    return f"{e.loss} {interval.mean / base:+.1%} ({interval.low / base:+.1%} to {interval.high / base:+.1%})"
 
 
 def _forgetting(figures: dict[str, Interval], e: Evidence, config: GateConfig) -> str:
     tonight, memory, kept = (figures[name] for name in ("tonight", "memory", "kept"))
     if kept.n >= config.min_rows:
-        then = (
-            f"and the candidate kept before has {_change(kept, e.kept_champion)} on the {kept.n:,} rows that came since"
-        )
+        change = _change(kept, e.kept_champion, e)
+        then = f"and the candidate kept before has {change} on the {kept.n:,} rows that came since"
     else:
         left = f"{config.min_rows - kept.n:,} more" if kept.n else f"{config.min_rows:,}"
         then = f"it is kept, and wins if it predicts the next rows better, of which {left} are needed"
     return (
-        f"{_change(tonight, e.tonight_champion)} tonight, but {_change(memory, e.memory_champion)} "
+        f"{_change(tonight, e.tonight_champion, e)} tonight, but {_change(memory, e.memory_champion, e)} "
         f"on {memory.n:,} rows of earlier nights; {then}"
     )
 
 
 def _confirmed(kept: Interval, e: Evidence) -> str:
     return (
-        f"the change is real, the candidate refused before has {_change(kept, e.kept_champion)} "
+        f"the change is real, the candidate refused before has {_change(kept, e.kept_champion, e)} "
         f"on the {kept.n:,} rows that came since"
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +44,9 @@ def log(name: str | None, path: Path, *, as_json: bool) -> None:
         print_json({"models": {model: [_log_json(entry) for entry in listed] for model, listed in entries.items()}})
         return
     for model, listed in entries.items():
-        columns = ("", "status", "read", "learned", "held out", "rejected", "dupl.", "log loss", "acc.", "s", "why")
-        rows = [_log_row(entry) for entry in listed]
+        scored = score_names([entry.manifest.prequential for entry in listed if entry.manifest])
+        columns = ("", "status", "read", "learned", "held out", "rejected", "dupl.", *scored.values(), "s", "why")
+        rows = [_log_row(entry, list(scored)) for entry in listed]
         display(*([model, table(columns, rows, left=("status", "why"))] if rows else [f"{model}: no version yet"]))
 
 
@@ -63,14 +64,21 @@ def _log_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _log_row(entry: Entry) -> list[object]:
+def score_names(scored: Iterable[Mapping[str, float]]) -> dict[str, str]:
+    """Name the two scores that a table of nights shows, and their columns: those of a quantity, or of classes."""
+    if any("rmse" in scores for scores in scored):
+        return {"rmse": "RMSE", "r2": "R²"}
+    return {"log_loss": "log loss", "accuracy": "acc."}
+
+
+def _log_row(entry: Entry, scored: Sequence[str]) -> list[object]:
     m = entry.manifest
     if m is None:
         return [entry.version, entry.status, *[None] * 8, "does not verify, was set aside"]
     rows, scores = m.rows, m.prequential
     return [
         entry.version, entry.status, rows.read, rows.learned, rows.held_out, rows.rejected, rows.duplicate,
-        scores.get("log_loss"), scores.get("accuracy"), f"{_seconds(m):.1f}", _why(m),
+        *(scores.get(name) for name in scored), f"{_seconds(m):.1f}", _why(m),
     ]  # fmt: skip
 
 
@@ -132,11 +140,17 @@ def _show_rows(m: Manifest) -> list[Sequence[object]]:
         ["learning", learning_sentence(night["learning"], m.parent)],
         *([[f"gate, {name}", _interval(f)] for name, f in night["gate"].items() if isinstance(f, dict) and f["n"]]),
         *([["notes", "; ".join(night["notes"])]] if night.get("notes") else []),
-        ["classes", ", ".join(state["schema"]["classes"])],
+        ["target", _target(state)],
         *_kinds(m),
         ["read up to", "; ".join(_position(name, cursor) for name, cursor in m.cursors.items())],
         ["files", ", ".join(f"{name} ({file.size:,} bytes)" for name, file in m.files.items())],
     ]
+
+
+def _target(state: dict[str, Any]) -> str:
+    """Say what is predicted."""
+    name, classes = state["data"]["target"], state["schema"]["classes"]
+    return f"{name}, one of {', '.join(classes)}" if classes else f"{name}, a quantity"
 
 
 def _kinds(m: Manifest) -> list[Sequence[object]]:
@@ -158,9 +172,9 @@ def _position(name: str, cursor: Mapping[str, Any]) -> str:
 
 def _scores(scores: dict[str, float]) -> str:
     """Say how the version before scored on all new rows."""
-    if "log_loss" not in scores:
+    if not scores:
         return "not scored"
-    named = ", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in ("log_loss", "accuracy", "macro_f1"))
+    named = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items() if name != "rows")
     return f"{named}, on {scores['rows']:,.0f} rows"
 
 
@@ -174,11 +188,11 @@ def learning_sentence(learning: dict[str, Any], parent: int | None) -> str:
     """Say where the loss on tonight's rows began and ended: a warm start begins at its parent's, not at chance."""
     if not learning.get("rows"):
         return "no rows to learn: cursors moved, weights stayed"
-    before, after, shares = (
+    before, after, constant = (
         "not a number" if learning[name] is None else f"{learning[name]:.4f}"
-        for name in ("loss_before", "loss_after", "loss_of_class_shares")
+        for name in ("loss_before", "loss_after", "loss_of_constant")
     )
-    chance = f"knowing only the class shares it would be {shares}"
+    chance = f"the best constant answer would have {constant}"
     if parent is None:
         return f"cold start; loss {after} after ({chance})"
     return f"warm start from version {parent}: loss {before} before, {after} after ({chance})"

@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 
 from nightfit.errors import DataError, UsageError
 from nightfit.inputs import column_hint
-from nightfit.kinds import as_text, infer_kind
+from nightfit.kinds import as_text, infer_kind, is_quantity
 from nightfit.schema import Schema
 
 if TYPE_CHECKING:
     from nightfit.kinds import Kind
+    from nightfit.schema import Task
     from nightfit.sources.base import Chunk
 
 _KEY_NAMES = re.compile(r"(^|_)(id|key|uuid|guid)$", re.IGNORECASE)
@@ -37,6 +38,7 @@ class Guess:
     key: str
     kinds: dict[str, Kind | None]
     missing: dict[str, float]
+    task: Task
     n_classes: int
     n_rows: int
 
@@ -55,13 +57,15 @@ def look(chunks: Iterator[Chunk], *, data: str, table: str, target: str, name: s
     if target not in columns:
         hint = column_hint(target, columns)
         raise DataError(f"--target must be a column of the data, however '{target}' is none of {data}; {hint}")
-    classes = pc.unique(columns[target].drop_null()).to_pylist()
-    if not classes:
+    values = pc.unique(columns[target].drop_null()).to_pylist()
+    if not values:
         raise DataError(
             f"the target must have values, however '{target}' of {data} is empty in the rows looked at; "
             "choose another, or mend the data"
         )
-    Schema().with_classes(classes)  # not more than a model can learn
+    task: Task = "regression" if is_quantity(columns[target]) else "classification"
+    if task == "classification":
+        Schema().with_classes(values)  # not more than a model can learn
     return Guess(
         name=name or _name(data, table),
         data=data,
@@ -70,7 +74,8 @@ def look(chunks: Iterator[Chunk], *, data: str, table: str, target: str, name: s
         key=next((c for c, text in columns.items() if c != target and _is_key(c, text)), ""),
         kinds={c: infer_kind(text) for c, text in columns.items()},
         missing={c: text.null_count / n_rows for c, text in columns.items()},
-        n_classes=len(classes),
+        task=task,
+        n_classes=len(values) if task == "classification" else 0,
         n_rows=n_rows,
     )
 
@@ -101,7 +106,8 @@ def config_text(guess: Guess, root: str) -> str:
     lines = [
         "# Written by `nightfit init`. Every key: docs/config.md.",
         f"name = {_toml(guess.name)}  # a folder of the store: <store>/{guess.name}/<model>/<version>/",
-        f"target = {_toml(guess.target)}  # {guess.n_classes} classes in {guess.n_rows:,} rows",
+        f"target = {_toml(guess.target)}",
+        f'task = "{guess.task}"  # {_why(guess)}',
         f"key = {_toml(guess.key)}  # identifies a row; never a feature"
         if guess.key
         else '# key = "..."  # no column identifies a row: rows are known by their position in the file',
@@ -123,6 +129,12 @@ def config_text(guess: Guess, root: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _why(guess: Guess) -> str:
+    if guess.task == "regression":
+        return 'the target is a quantity; if its numbers are labels: "classification"'
+    return f"{guess.n_classes} classes in {guess.n_rows:,} rows"
 
 
 def _toml(text: str) -> str:

@@ -23,6 +23,9 @@ LIMIT = 1e100
 CATEGORY_LENGTH = 200
 """Characters of a category that count; longer text is cut."""
 
+MAX_NUMBERED = 50
+"""Different whole numbers that a target may have and still be taken for class labels."""
+
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _DATETIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}:?\d{2}))?)?$"
 _TRUE, _FALSE = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
@@ -105,6 +108,17 @@ def infer_kind(text: Any) -> Kind | None:  # noqa: ANN401
     if _share(pc.match_substring_regex(text, _DATETIME)) >= _MOSTLY:
         return "datetime"
     return "numeric" if _share(pc.match_substring_regex(text, _NUMBER)) >= _MOSTLY else "categorical"
+
+
+def is_quantity(text: Any) -> bool:  # noqa: ANN401
+    """Guess whether a target's values as text are a quantity, not labels.
+
+    They are if they read as numbers and one is not whole, or there are more than `MAX_NUMBERED` different ones.
+    """
+    text = text.drop_null()
+    if not len(text) or _share(pc.match_substring_regex(text, _NUMBER)) < _MOSTLY:
+        return False
+    return bool(pc.any(pc.match_substring_regex(text, r"[.eE]")).as_py()) or len(pc.unique(text)) > MAX_NUMBERED
 
 
 def _share(mask: Any) -> float:  # noqa: ANN401

@@ -58,7 +58,7 @@ class Memory(_Sample):
 
     def add(self, batch: Batch) -> None:
         """Offer rows; those of unknown classes are not kept, and of a key that comes twice the newest is."""
-        newest_first = concat([batch.take(batch.y >= 0).take(slice(None, None, -1)), self.batch])
+        newest_first = concat([batch.take(batch.can_learn).take(slice(None, None, -1)), self.batch])
         _, order = np.unique(priority(newest_first.key_hash), return_index=True)
         self.batch = newest_first.take(order[: self.capacity])
 
@@ -68,5 +68,5 @@ class Recent(_Sample):
 
     def add(self, batch: Batch) -> None:
         """Append rows, and let the oldest go."""
-        joined = concat([self.batch, batch.take(batch.y >= 0)])
+        joined = concat([self.batch, batch.take(batch.can_learn)])
         self.batch = joined.take(slice(max(len(joined) - self.capacity, 0), None))

@@ -1,6 +1,7 @@
-"""Scores of predicted probabilities against classes, and the paired interval that the gate decides by.
+"""Scores of predictions against outcomes, and the paired interval that the gate decides by.
 
-Probabilities are float [n, K], classes int [n]; `UNKNOWN_CLASS` is scored at the clip.
+Predictions are probabilities, float [n, K], of classes, int [n] (`UNKNOWN_CLASS` is scored at the clip); or values,
+float [n], of a quantity, float [n]. Their number of axes tells which.
 """
 
 from __future__ import annotations
@@ -16,14 +17,27 @@ CLIP = 1e-6
 """Smallest probability that a score sees: what a class that nobody predicted costs, -log(1e-6) = 13.8."""
 
 
+SCORES = {
+    "classification": {"log_loss": "log loss", "accuracy": "accuracy", "macro_f1": "macro F1"},
+    "regression": {"rmse": "RMSE", "mae": "MAE", "r2": "R²"},
+}
+"""The scores of each task, and what people call them; of each the first is the loss that is learned."""
+
+HIGHER_IS_BETTER = {"accuracy", "macro_f1", "r2"}
+
+
 def clipped(proba: Array) -> Array:
     """Clip probabilities at `CLIP` and renormalise each row."""
     safe = np.clip(np.asarray(proba, np.float64), CLIP, None)
     return np.asarray(safe / safe.sum(1, keepdims=True))
 
 
-def row_losses(proba: Array, y: Array) -> Array:
-    """Return each row's log loss, float64 [n]; a class outside of `proba` costs the clip."""
+def row_losses(predicted: Array, y: Array) -> Array:
+    """Return each row's loss, float64 [n]: squared error, or log loss (a class not in `predicted` costs the clip)."""
+    return np.square(predicted - y) if predicted.ndim == 1 else _log_losses(predicted, y)
+
+
+def _log_losses(proba: Array, y: Array) -> Array:
     if proba.shape[1] == 0:
         return np.full(len(y), -math.log(CLIP))
     known = (y >= 0) & (y < proba.shape[1])
@@ -44,6 +58,22 @@ def expected_calibration_error(proba: Array, y: Array, *, n_bins: int = 15) -> f
     bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
     gaps = [abs(float(np.sum(confidence[bins == b]) - np.sum(hit[bins == b]))) for b in range(n_bins)]
     return sum(gaps) / len(y)
+
+
+def scores(predicted: Array, y: Array) -> dict[str, float]:
+    """Return the scores of n >= 1 rows: `classification_scores`, or `regression_scores`."""
+    return regression_scores(predicted, y) if predicted.ndim == 1 else classification_scores(predicted, y)
+
+
+def regression_scores(predicted: Array, y: Array) -> dict[str, float]:
+    """Return root mean squared error and mean absolute error in y's unit, and R^2, of n >= 1 rows.
+
+    R^2 is left out where all y are equal: it has no value there.
+    """
+    errors = predicted - y
+    mse, variance = float(np.square(errors).mean()), float(np.var(y))
+    found = {"rmse": math.sqrt(mse), "mae": float(np.abs(errors).mean())}
+    return found | {"r2": 1 - mse / variance} if variance else found
 
 
 def classification_scores(proba: Array, y: Array) -> dict[str, float]:

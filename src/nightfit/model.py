@@ -14,7 +14,7 @@ from nightfit.jsontypes import Json
 from nightfit.learners.base import Arrays, Learner, LearnerConfig, MlpConfig, part
 from nightfit.memory import Memory
 from nightfit.normaliser import Normaliser
-from nightfit.schema import Schema
+from nightfit.schema import Schema, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 HOLDOUT_ROWS = 10_000
 
 
-def make_learner(config: LearnerConfig, normaliser: Normaliser, *, device: str, seed: int) -> Learner:
+def make_learner(config: LearnerConfig, normaliser: Normaliser, *, task: Task, device: str, seed: int) -> Learner:
     """Return a learner that has learned nothing; only its own libraries are imported."""
     if isinstance(config, MlpConfig):
         from nightfit.learners.deep import DeepLearner
 
-        return DeepLearner(config, normaliser, device=device, seed=seed)
+        return DeepLearner(config, normaliser, task=task, device=device, seed=seed)
     from nightfit.learners.partial_fit import PartialFitLearner
 
-    return PartialFitLearner(config, normaliser)
+    return PartialFitLearner(config, normaliser, task=task)
 
 
 @dataclass
@@ -45,11 +45,21 @@ class Model:
     n_nights: int = 0
 
     @classmethod
-    def fresh(cls, kind: str, config: LearnerConfig, *, device: str = "cpu", seed: int = 0) -> Model:
+    def fresh(
+        cls,
+        kind: str,
+        config: LearnerConfig,
+        *,
+        task: Task = "classification",
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> Model:
         """Return a model that knows no column and no class."""
         normaliser = Normaliser(0)
-        learner = make_learner(config, normaliser, device=device, seed=seed)
-        return cls(kind, Schema(), normaliser, learner, Memory(HOLDOUT_ROWS))
+        learner = make_learner(config, normaliser, task=task, device=device, seed=seed)
+        model = cls(kind, Schema(task=task), normaliser, learner, Memory(HOLDOUT_ROWS))
+        model.grow(model.schema)
+        return model
 
     def grow(self, schema: Schema) -> None:
         """Make room for what the schema has appended; what the model says about old rows stays as it is."""
@@ -63,14 +73,14 @@ class Model:
         self.grow(self.schema.with_classes(labels))
         self.learner.declare(len(self.schema.classes))
 
-    def predict_proba(self, batch: Batch) -> Array:
-        """Return the probability of each class of the schema, float64 [n, K]."""
-        return self.learner.predict_proba(batch)
+    def predict(self, batch: Batch) -> Array:
+        """Return the probability of each class of the schema, float64 [n, K], or the values of a quantity [n]."""
+        return self.learner.predict(batch)
 
     def predict_rows(self, rows: Rows) -> Array:
-        """Return `predict_proba` of a whole night."""
-        none = np.zeros((0, len(self.schema.classes)))
-        return np.concatenate([none, *(self.learner.predict_proba(block) for block in rows.chunks())])
+        """Return `predict` of a whole night."""
+        none = np.zeros(0 if self.schema.task == "regression" else (0, len(self.schema.classes)))
+        return np.concatenate([none, *(self.learner.predict(block) for block in rows.chunks())])
 
     def learn(self, rows: Rows, *, seed: int) -> None:
         """Take the rows' moments, then fine-tune. `seed` and the number of nights before make the random state.
@@ -113,7 +123,8 @@ class Model:
     ) -> Model:
         """Read what `state` returned, onto any device."""
         normaliser = Normaliser.from_arrays(part(files["model"], "normaliser"))
-        learner = make_learner(config, normaliser, device=device, seed=seed)
+        schema = Schema.from_json(state["schema"])
+        learner = make_learner(config, normaliser, task=schema.task, device=device, seed=seed)
         learner.load(part(files["model"], "learner"), files["learning"], state["learner"])
         holdout = Memory.from_arrays(HOLDOUT_ROWS, files["holdout"])
-        return cls(state["kind"], Schema.from_json(state["schema"]), normaliser, learner, holdout, state["n_nights"])
+        return cls(state["kind"], schema, normaliser, learner, holdout, state["n_nights"])

@@ -1,20 +1,62 @@
-"""Standardising by running moments, in numpy: the arithmetic that the normalisation layer and serving share."""
+"""Running moments and standardising by them, in numpy: what the normalisation layer and serving share.
+
+Moments are exact over all rows they were given, whatever the nights these came in: they merge in float64 (Chan, Golub
+& LeVeque 1983) and ignore NaN. Each column is measured from its own `origin`, the first value it ever had: one of
+1e9 ± 1 would otherwise lose, in the difference of two means near 1e9, the digits that its variance consists of.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 
 from nightfit.batch import Array
 
+Moments: TypeAlias = Mapping[str, Array]
+"""`STATISTICS` of d columns, float64 [d] each."""
+
+STATISTICS = ("origin", "count", "mean", "m2")
+"""The first value; how many there were; their mean, from the origin; the sum of squared deviations from that mean."""
+
 CLAMP = 10.0
 """Standardised values are clamped here: an outlier of a thousand deviations must not drown a night."""
 
 
-def standardise(moments: Mapping[str, Array], x: Array) -> Array:
-    """Standardise x [n, d] by the statistics of `normaliser.Normaliser`; float32 out, NaN stays NaN."""
+def no_moments(d: int) -> dict[str, Array]:
+    """Return the moments of d columns that had no value yet."""
+    return {name: np.zeros(d) for name in STATISTICS}
+
+
+def merged(moments: Moments, x: Array) -> dict[str, Array]:
+    """Return the moments with the rows x [n, d] taken in."""
+    if not len(x):
+        return dict(moments)
+    valid = ~np.isnan(x)
+    count = valid.sum(0).astype(np.float64)
+    first = x[valid.argmax(0), np.arange(x.shape[1])]
+    origin = np.where((moments["count"] == 0) & (count > 0), first, moments["origin"])
+    shifted = np.where(valid, x - origin, 0.0)
+    mean = shifted.sum(0) / np.maximum(count, 1)
+    m2 = np.square(np.where(valid, shifted - mean, 0.0)).sum(0)
+    total = moments["count"] + count
+    delta = mean - moments["mean"]
+    return {
+        "origin": origin,
+        "count": total,
+        "mean": moments["mean"] + delta * count / np.maximum(total, 1),
+        "m2": moments["m2"] + m2 + np.square(delta) * moments["count"] * count / np.maximum(total, 1),
+    }
+
+
+def scale(moments: Moments) -> Array:
+    """Return the standard deviation of each column, float64 [d]; 1 where there is none."""
     variance = moments["m2"] / np.maximum(moments["count"], 1)
-    scale = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 1.0)
-    z = np.clip(((x - moments["origin"]) - moments["mean"]) / scale, -CLAMP, CLAMP)
+    return np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 1.0)
+
+
+def standardise(moments: Moments, x: Array) -> Array:
+    """Standardise x [n, d], clamped at ± `CLAMP`; float32 out, NaN stays NaN, a column without values becomes 0."""
+    z = np.clip(((x - moments["origin"]) - moments["mean"]) / scale(moments), -CLAMP, CLAMP)
     return np.asarray(np.where((moments["count"] > 0) | np.isnan(x), z, 0.0), np.float32)

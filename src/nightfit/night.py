@@ -17,19 +17,21 @@ import numpy as np
 
 from nightfit.batch import Array, Rows, stage
 from nightfit.checkpoint import Draft, Manifest, RowCounts, pack, unpack
-from nightfit.cleaning import adopt, clean
+from nightfit.cleaning import adopt, clean, guess_task
 from nightfit.errors import CheckpointError, ConfigError, DataError
 from nightfit.fates import CleanNight, Fate, too_many_rejects
-from nightfit.gate import Decision, Evidence, decide
+from nightfit.gate import LEAST_LOSS, Decision, Evidence, decide
 from nightfit.known import N_NIGHTS, Segment
-from nightfit.metrics import classification_scores, row_losses
+from nightfit.metrics import row_losses, scores
 from nightfit.model import Model
+from nightfit.schema import Schema
 from nightfit.standing import EXCLUDED, Standing
 
 if TYPE_CHECKING:
     from nightfit.config import Config, ModelConfig
     from nightfit.device import Device
     from nightfit.jsontypes import Json
+    from nightfit.schema import Task
     from nightfit.sources.increment import Cut, Increment
 
 MANY_REFUSALS = 3
@@ -63,6 +65,7 @@ class Night:
 
         Raises `DataError` for rows that cannot be learned from, before anything is learned.
         """
+        self._task = self._find_task()
         champion, candidate = self._load(), self._load()
         night = self._clean(champion)
         prequential = self._test(champion, night)
@@ -79,11 +82,30 @@ class Night:
     def _say(self, what: str) -> None:
         self._request.progress(f"{self._standing.name}: {what}")
 
+    def _find_task(self) -> Task:
+        """Return the lineage's task; on its first night the config's, or a guess."""
+        asked = self._config.rules.task
+        head = self._standing.head
+        if head is None:
+            return asked or guess_task((part.table for part in self._increment.parts), self._config.rules)
+        task = Schema.from_json(head.state["schema"]).task  # type: ignore[arg-type]
+        if asked and asked != task:
+            raise ConfigError(
+                f"a lineage keeps its task, however it is '{asked}' now and was '{task}' in version {head.version} of "
+                f"{head.model}; set it back, or give the model or the pipeline a new name"
+            )
+        return task
+
+    @property
+    def _is_quantity(self) -> bool:
+        return self._task == "regression"
+
     def _load(self) -> Model:
         """Return the head's model, or a fresh one: the first night is not special."""
         wanted = self._config.models[self._standing.name]
         if self._standing.head is None:
-            return Model.fresh(wanted.kind, wanted.learner, device=self._request.device.name, seed=self._config.seed)
+            device, seed = self._request.device.name, self._config.seed
+            return Model.fresh(wanted.kind, wanted.learner, task=self._task, device=device, seed=seed)
         return self._loaded(self._standing.head, self._standing.files)
 
     def _loaded(self, manifest: Manifest, files: dict[str, bytes]) -> Model:
@@ -128,17 +150,17 @@ class Night:
     def _test(self, champion: Model, night: CleanNight) -> dict[str, float]:
         """Score the champion on all new rows, before anything learns them."""
         self._say("testing")
-        if not champion.schema.classes:
+        if not champion.n_nights:
             return {}
         rows = self._stage(night, champion, Fate.LEARNED, Fate.HELD_OUT)
         if not len(rows):
             return {}
-        scores = classification_scores(champion.predict_rows(rows), rows.y) | {"rows": len(rows)}
-        return {name: score for name, score in scores.items() if math.isfinite(score)}
+        found = scores(champion.predict_rows(rows), rows.y) | {"rows": len(rows)}
+        return {name: score for name, score in found.items() if math.isfinite(score)}
 
     def _learn(self, candidate: Model, night: CleanNight) -> dict[str, Json]:
         """Grow, observe, learn; return how the loss on the learned rows went."""
-        was_blank = not candidate.schema.classes
+        was_blank = not candidate.n_nights
         candidate.grow(night.grown(self._schema))
         rows = self._stage(night, candidate, Fate.LEARNED)
         if not len(rows):
@@ -146,13 +168,12 @@ class Night:
         before = row_losses(candidate.learner.observe(rows), rows.y).mean()
         candidate.learn(rows, seed=self._config.seed)
         after = row_losses(candidate.predict_rows(rows), rows.y).mean()
-        shares = np.bincount(rows.y) / len(rows)
-        chance = -np.log(shares[rows.y]).mean()
+        constant = float(np.var(rows.y)) if self._is_quantity else _entropy(rows.y)
         return {
             "rows": len(rows),
             "loss_before": None if was_blank else _figure(before),
             "loss_after": _figure(after),
-            "loss_of_class_shares": _figure(chance),
+            "loss_of_constant": _figure(constant),
         }
 
     def _stage(self, night: CleanNight, model: Model, *fates: Fate) -> Rows:
@@ -161,11 +182,14 @@ class Night:
 
     def _evidence(self, champion: Model, candidate: Model, night: CleanNight, held_out: Rows) -> Evidence:
         """Let candidate and champion predict the same held-out rows: tonight's, and the memory's."""
-        if not champion.schema.classes:
+        if not champion.n_nights:
             return Evidence(finite=candidate.is_finite(), has_champion=False)
         seen = stage(night.encode(champion.schema, Fate.HELD_OUT), self._folder / "held_out_champion")
         kept, beside = self._kept(champion, night)
+        variance = float(np.var(np.concatenate([champion.holdout.batch.y, seen.y]))) if self._is_quantity else 1.0
         return Evidence(
+            loss="squared error" if self._is_quantity else "log loss",
+            least_loss=LEAST_LOSS * variance,
             finite=candidate.is_finite(),
             tonight_candidate=row_losses(candidate.predict_rows(held_out), held_out.y),
             tonight_champion=row_losses(champion.predict_rows(seen), seen.y),
@@ -288,10 +312,16 @@ def _data(manifest: Manifest) -> dict[str, Any]:
     return data
 
 
+def _entropy(y: Array) -> float:
+    """Return the log loss of knowing only the shares of the classes."""
+    shares = np.bincount(y) / len(y)
+    return float(-np.log(shares[y]).mean())
+
+
 def _losses(model: Model) -> Array:
     """Return the model's losses on its holdout memory."""
     batch = model.holdout.batch
-    return row_losses(model.predict_proba(batch), batch.y) if len(batch) else np.zeros(0)
+    return row_losses(model.predict(batch), batch.y) if len(batch) else np.zeros(0)
 
 
 def _new_losses(model: Model, night: CleanNight, seen: Segment) -> Array:
@@ -300,7 +330,7 @@ def _new_losses(model: Model, night: CleanNight, seen: Segment) -> Array:
     for batch in night.encode(model.schema, Fate.LEARNED, Fate.HELD_OUT):
         new = batch.take(~seen.find(batch.key_hash)[0])
         if len(new):
-            losses.append(row_losses(model.predict_proba(new), new.y))
+            losses.append(row_losses(model.predict(new), new.y))
     return np.concatenate(losses)
 
 

@@ -1,8 +1,6 @@
 """The normalisation layer: running moments of every numeric feature, persisted with the model.
 
-Moments are exact over all learned rows, whatever the nights they came in: they merge in float64 (Chan, Golub &
-LeVeque 1983) and ignore NaN. Each feature is measured from its own `origin`, the first value it ever had: a column of
-1e9 ± 1 would otherwise lose, in the difference of two means near 1e9, the digits that its variance consists of.
+`moments` has the arithmetic; this is its layer of the network.
 """
 
 from __future__ import annotations
@@ -12,12 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from nightfit.batch import Array
-from nightfit.moments import CLAMP
+from nightfit.moments import CLAMP, STATISTICS, merged
 
 CIRCLE_ROWS = 1e9
 """Rows that the known moments of sines and cosines (mean 0, variance 1/2) count for."""
-
-_STATISTICS = ("origin", "count", "mean", "m2")
 
 
 class Normaliser(nn.Module):
@@ -39,25 +35,14 @@ class Normaliser(nn.Module):
 
     def __init__(self, d_num: int) -> None:
         super().__init__()
-        for name in _STATISTICS:
+        for name in STATISTICS:
             self.register_buffer(name, torch.zeros(d_num, dtype=torch.float64))
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
         """Merge the moments of rows x [n, d] into the running ones."""
-        x = x.to(self.count.device, torch.float64)
-        valid = ~torch.isnan(x)
-        count = valid.sum(0)
-        first = x.gather(0, valid.to(torch.int8).argmax(0, keepdim=True))[0] if len(x) else self.origin
-        self.origin = torch.where((self.count == 0) & (count > 0), first, self.origin)
-        shifted = torch.where(valid, x - self.origin, 0.0)
-        mean = shifted.sum(0) / count.clamp(min=1)
-        m2 = torch.where(valid, shifted - mean, 0.0).square().sum(0)
-        total = self.count + count
-        delta = mean - self.mean
-        self.m2 = self.m2 + m2 + delta.square() * self.count * count / total.clamp(min=1)
-        self.mean = self.mean + delta * count / total.clamp(min=1)
-        self.count = total
+        for name, values in merged(self.arrays(), x.cpu().numpy().astype(np.float64)).items():
+            setattr(self, name, torch.from_numpy(values).to(self.count.device))
 
     @property
     def scale(self) -> Tensor:
@@ -78,7 +63,7 @@ class Normaliser(nn.Module):
         the months after it out of all bounds. They start as if seen `CIRCLE_ROWS` times all the way round.
         """
         n_old = len(self.count)
-        for name in _STATISTICS:
+        for name in STATISTICS:
             values = getattr(self, name)
             setattr(self, name, torch.cat([values, values.new_zeros(d_num - n_old)]))
         if circles is not None:
@@ -87,12 +72,12 @@ class Normaliser(nn.Module):
 
     def arrays(self) -> dict[str, Array]:
         """Return the statistics, float64 [d] each, by name."""
-        return {name: getattr(self, name).cpu().numpy().copy() for name in _STATISTICS}
+        return {name: getattr(self, name).cpu().numpy().copy() for name in STATISTICS}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Array]) -> Normaliser:
         """Read what `arrays` returned."""
         layer = cls(len(arrays["count"]))
-        for name in _STATISTICS:
+        for name in STATISTICS:
             setattr(layer, name, torch.from_numpy(np.array(arrays[name], np.float64)))
         return layer

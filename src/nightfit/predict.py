@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 class Predictor(Protocol):
     """What can turn a batch into probabilities: the numpy scorer, or a whole model on a device."""
 
-    def predict_proba(self, batch: Batch) -> Array:
-        """Return the probability of each class, float64 [n, K]."""
+    def predict(self, batch: Batch) -> Array:
+        """Return the probability of each class, float64 [n, K], or the values of a quantity, float64 [n]."""
         ...
 
 
@@ -60,7 +60,7 @@ class Counts:
 def load_version(manifest: Manifest, files: Mapping[str, bytes]) -> Version:
     """Return a version whose predictor needs no torch.
 
-    Raises `DataError` for a version that knows no class yet.
+    Raises `DataError` for a version that has learned nothing yet.
     """
     schema = usable_schema(manifest)
     arrays = unpack(files["model.safetensors"], name="model.safetensors")
@@ -72,9 +72,9 @@ def load_version(manifest: Manifest, files: Mapping[str, bytes]) -> Version:
 
 
 def usable_schema(manifest: Manifest) -> Schema:
-    """Return the version's schema; raises `DataError` if it knows no class yet."""
+    """Return the version's schema; raises `DataError` if it has learned nothing yet."""
     schema = Schema.from_json(manifest.state["schema"])  # type: ignore[arg-type]
-    if not schema.classes:
+    if not manifest.state["n_nights"]:
         raise DataError(
             f"a version must have learned rows to predict, however version {manifest.version} of {manifest.model} "
             "has learned none; run `nightfit train` when there are new rows"
@@ -92,8 +92,9 @@ def predict(
 ) -> Counts:
     """Score chunks one by one into a CSV file (standard output if None), in flat memory.
 
-    Adds `prediction`, `probability_<class>` and `model_version` to the columns of the input. Raises `DataError` for
-    columns that are missing (unless they may be) and for records that cannot be split into columns.
+    Adds `prediction`, `probability_<class>` (not for a quantity) and `model_version` to the columns of the input.
+    Raises `DataError` for columns that are missing (unless they may be) and for records that cannot be split into
+    columns.
     """
     counts = Counts()
     columns: list[str] = []
@@ -153,20 +154,23 @@ def _score(version: Version, chunk: Chunk, config: SchemaConfig, counts: Counts)
     counts.unreadable += int(unreadable.sum())
     labels = pa.nulls(len(unreadable), pa.string())
     batch = version.schema.encode(features, np.zeros(len(unreadable), np.uint64), labels)
-    return _with_answers(chunk.table, version, version.predictor.predict_proba(batch), unreadable)
+    return _with_answers(chunk.table, version, version.predictor.predict(batch), unreadable)
 
 
 def _answer_names(version: Version) -> list[str]:
     return ["prediction", *(f"probability_{label}" for label in version.schema.classes), "model_version"]
 
 
-def _with_answers(table: Any, version: Version, proba: Array, unreadable: Array) -> Any:  # noqa: ANN401
-    classes = np.array(version.schema.classes, dtype=object)
-    answers = [
-        pa.array(classes[proba.argmax(1)], pa.string(), mask=unreadable),
-        *(pa.array(np.round(column, 6), mask=unreadable) for column in proba.T),
-        pa.array(np.full(len(unreadable), version.number)),
-    ]
+def _with_answers(table: Any, version: Version, predicted: Array, unreadable: Array) -> Any:  # noqa: ANN401
+    if predicted.ndim == 1:
+        answers = [pa.array(predicted, mask=unreadable)]
+    else:
+        classes = np.array(version.schema.classes, dtype=object)
+        answers = [
+            pa.array(classes[predicted.argmax(1)], pa.string(), mask=unreadable),
+            *(pa.array(np.round(column, 6), mask=unreadable) for column in predicted.T),
+        ]
+    answers.append(pa.array(np.full(len(unreadable), version.number)))
     for name, column in zip(_answer_names(version), answers, strict=True):
         table = table.append_column(name, column)
     return table

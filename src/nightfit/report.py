@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nightfit.errors import DataError
+from nightfit.metrics import HIGHER_IS_BETTER, SCORES
 
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM = 720, 260, 48, 16, 28
 COLOURS = ("#0b63a5", "#c2410c", "#15803d", "#7e22ce", "#b91c1c", "#0f766e", "#a16207", "#4b5563")
@@ -25,14 +26,7 @@ th:first-child, td:first-child { text-align: left; } tr { border-bottom: 1px sol
 .best { font-weight: 700; } .scroll { overflow-x: auto; } svg { width: 100%; height: auto; } p { color: #4b5563; }
 """
 
-_COLUMNS = {
-    "log_loss": "log loss",
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "learn_cpu_s": "learning CPU s",
-    "predict_cpu_s": "predicting CPU s",
-}
-_LOWER_IS_BETTER = {"log_loss", "learn_cpu_s", "predict_cpu_s"}
+_COSTS = {"learn_cpu_s": "learning CPU s", "predict_cpu_s": "predicting CPU s"}
 
 
 def write(result: Mapping[str, Any], path: Path, *, title: str) -> None:
@@ -51,16 +45,17 @@ def page(result: Mapping[str, Any], *, title: str) -> str:
         f"was learned. Classes {result.get('classes', 'declared')}, seed {result.get('seed', 0)}, "
         f"on {result.get('device', 'cpu')}."
     )
-    curves = {
-        metric: _curves({name: _per_night(result, name, metric) for name in result["models"]}, label)
-        for metric, label in (("log_loss", "log loss"), ("accuracy", "accuracy"))
-    }
+    named = SCORES[result["task"]]
+    curves = "".join(
+        f"<h2>{label[0].upper()}{label[1:]}, night by night ({_better(metric)} is better)</h2>\n"
+        + _curves({name: _per_night(result, name, metric) for name in result["models"]}, label)
+        for metric, label in list(named.items())[:2]
+    )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{heading}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>\n'
-        f"<h1>{heading}</h1>\n<p>{facts}</p>\n<div class='scroll'>{_table(result['models'])}</div>\n"
-        f"<h2>Log loss, night by night (lower is better)</h2>\n{curves['log_loss']}\n"
-        f"<h2>Accuracy, night by night</h2>\n{curves['accuracy']}\n"
+        f"<h1>{heading}</h1>\n<p>{facts}</p>\n"
+        f"<div class='scroll'>{_table(result['models'], {**named, **_COSTS})}</div>\n{curves}\n"
         f"<p>Curves are means of {SMOOTH} nights.</p>\n</body></html>\n"
     )
 
@@ -69,22 +64,28 @@ def _per_night(result: Mapping[str, Any], name: str, metric: str) -> list[float]
     return [night["models"][name][metric] for night in result["per_night"]]
 
 
-def _table(models: Mapping[str, Mapping[str, float]]) -> str:
+def _better(metric: str) -> str:
+    return "higher" if metric in HIGHER_IS_BETTER else "lower"
+
+
+def _table(models: Mapping[str, Mapping[str, float]], columns: Mapping[str, str]) -> str:
     best = {
-        metric: (min if metric in _LOWER_IS_BETTER else max)(scores[metric] for scores in models.values())
-        for metric in _COLUMNS
+        metric: (max if metric in HIGHER_IS_BETTER else min)(scores.get(metric, math.nan) for scores in models.values())
+        for metric in columns
     }
-    head = "".join(f"<th>{label}</th>" for label in _COLUMNS.values())
+    head = "".join(f"<th>{label}</th>" for label in columns.values())
     rows = "".join(
         f"<tr><td>{escape(name)}</td>"
-        + "".join(_cell(metric, scores[metric], is_best=scores[metric] == best[metric]) for metric in _COLUMNS)
+        + "".join(_cell(metric, scores.get(metric), is_best=scores.get(metric) == best[metric]) for metric in columns)
         + "</tr>"
         for name, scores in models.items()
     )
     return f"<table><thead><tr><th>model</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _cell(metric: str, value: float, *, is_best: bool) -> str:
+def _cell(metric: str, value: float | None, *, is_best: bool) -> str:
+    if value is None:
+        return "<td>-</td>"
     text = f"{value:,.1f}" if metric.endswith("_s") else f"{value:.4f}"
     return f"<td class='best'>{text}</td>" if is_best else f"<td>{text}</td>"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from nightfit.jsontypes import Json
 
 if TYPE_CHECKING:
     from nightfit.kinds import Kind
+
+Task: TypeAlias = Literal["classification", "regression"]
+TASKS: tuple[Task, ...] = ("classification", "regression")
 
 MAX_CATEGORIES = 10_000
 """Categories of one column that get an embedding of their own; the later ones share that of unseen values."""
@@ -60,6 +63,8 @@ class Rules:
     target: str
     key: tuple[str, ...] = ()
     schema: SchemaConfig = SchemaConfig()
+    task: Task | None = None
+    """None: guessed from the first night that has a target."""
     not_features: frozenset[str] = frozenset()
     """The sources' cursor columns: keys and cursors are never features."""
     holdout: float = 0.1
@@ -83,21 +88,22 @@ class Column:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The widths that a learner is built for, and grown to."""
+    """The widths that a learner is built for, and grown to. `n_outputs`: classes, or 1 for a quantity."""
 
     d_num: int
     d_cat: int
     n_ids: int
-    n_classes: int
+    n_outputs: int
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What a model knows of its rows. `classes` are labels as text, in order of appearance."""
+    """What a model knows of its rows. `classes` are labels as text, in order of appearance; a quantity has none."""
 
     columns: tuple[Column, ...] = ()
     classes: tuple[str, ...] = ()
     n_ids: int = 0
+    task: Task = "classification"
 
     @property
     def numeric(self) -> list[Column]:
@@ -127,7 +133,8 @@ class Schema:
     @property
     def sizes(self) -> Sizes:
         """The widths of the arrays that `encode` returns."""
-        return Sizes(len(self.feature_names), len(self.categorical), self.n_ids, len(self.classes))
+        n_outputs = 1 if self.task == "regression" else len(self.classes)
+        return Sizes(len(self.feature_names), len(self.categorical), self.n_ids, n_outputs)
 
     @property
     def new_cat_ids(self) -> Array:
@@ -158,11 +165,14 @@ class Schema:
 
         Raises `DataError` for more than `MAX_CLASSES`: a quantity is no class.
         """
+        if self.task == "regression":
+            return self
         classes = (*self.classes, *sorted(set(labels) - set(self.classes), key=label_order))
         if len(classes) > MAX_CLASSES:
             raise DataError(
                 f"the target must be a class of at most {MAX_CLASSES} values, however it has {len(classes)} of them, "
-                f"such as '{classes[0]}' and '{classes[-1]}'; choose another target, or put its values into ranges"
+                f"such as '{classes[0]}' and '{classes[-1]}'; choose another target, put its values into ranges, or if "
+                'they are numbers learn it as a quantity (task = "regression")'
             )
         return replace(self, classes=classes)
 
@@ -179,7 +189,7 @@ class Schema:
         return replace(self, columns=tuple(columns), n_ids=n_ids)
 
     def encode(self, table: Any, key_hash: Array, labels: Any) -> Batch:  # noqa: ANN401 - pyarrow ships no types
-        """Turn parsed columns (see `kinds.parse`) and labels (text, null if there is none) into a batch.
+        """Turn parsed columns (see `kinds.parse`) and targets (labels as text, or numbers; may be null) into a batch.
 
         Columns of the schema that the table does not have are missing; other columns are ignored.
         """
@@ -190,8 +200,15 @@ class Schema:
             key_hash=key_hash,
             x_num=np.stack(numbers, 1) if numbers else np.zeros((n, 0)),
             x_cat=np.stack(ids, 1) if ids else np.zeros((n, 0), np.int32),
-            y=_map(labels, {label: i for i, label in enumerate(self.classes)}, UNKNOWN_CLASS, UNKNOWN_CLASS),
+            y=self._targets(labels),
         )
+
+    def _targets(self, labels: Any) -> Array:  # noqa: ANN401
+        """Return class indices, int64 [n], or a quantity, float64 [n], NaN where there is none."""
+        if self.task == "classification":
+            return _map(labels, {label: i for i, label in enumerate(self.classes)}, UNKNOWN_CLASS, UNKNOWN_CLASS)
+        column = labels.combine_chunks() if hasattr(labels, "combine_chunks") else labels
+        return np.asarray(column.cast("float64").to_numpy(zero_copy_only=False))
 
     def to_json(self) -> dict[str, Json]:
         """Return the schema as plain JSON; categories are listed with their ids."""
@@ -214,12 +231,14 @@ class Schema:
             ],
             "classes": list(self.classes),
             "n_ids": self.n_ids,
+            "task": self.task,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
-        """Read what `to_json` wrote."""
-        return cls(tuple(Column(**column) for column in data["columns"]), tuple(data["classes"]), data["n_ids"])
+        """Read what `to_json` wrote; the oldest checkpoints name no task, as there was only classification."""
+        columns = tuple(Column(**column) for column in data["columns"])
+        return cls(columns, tuple(data["classes"]), data["n_ids"], data.get("task", "classification"))
 
 
 def label_order(label: str) -> tuple[bool, float, str]:

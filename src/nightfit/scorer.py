@@ -10,6 +10,7 @@ import numpy as np
 from nightfit.batch import Array, Batch
 from nightfit.calibration import Calibration
 from nightfit.moments import standardise
+from nightfit.quantity import TargetScale
 
 Arrays: TypeAlias = Mapping[str, Array]
 
@@ -21,28 +22,35 @@ class Scorer:
     """
 
     def __init__(self, kind: str, moments: Arrays, arrays: Arrays) -> None:
-        self._forward = {"mlp": mlp_proba, "partial_fit": linear_proba}[kind]
+        self._forward = {"mlp": mlp_raw, "partial_fit": linear_raw}[kind]
         self._moments, self._arrays = moments, arrays
-        self._calibration = Calibration.from_arrays(arrays)
+        self._calibration = calibration_in(arrays)
 
-    def predict_proba(self, batch: Batch) -> Array:
-        """Return calibrated probabilities, float64 [n, K]."""
+    def predict(self, batch: Batch) -> Array:
+        """Return calibrated probabilities, float64 [n, K], or the values of a quantity, float64 [n]."""
+        if not self._arrays["seen"].any():
+            return self._calibration.apply(self._calibration.prior_rows(len(batch)))
         z = standardise(self._moments, batch.x_num)
-        return self._calibration.apply(self._forward(self._arrays, z, batch.x_cat, self._calibration.prior))
+        return self._calibration.apply(self._forward(self._arrays, z, batch.x_cat))
 
 
-def mlp_proba(arrays: Arrays, z: Array, x_cat: Array, prior: Array) -> Array:
-    """Return the ensemble's raw probabilities, float64 [n, K], as `learners.deep` computes them."""
-    if not arrays["seen"].any():
-        return np.tile(prior, (len(z), 1))
-    logits = _mlp_logits(arrays, z, x_cat).astype(np.float64)
-    logits[..., ~arrays["seen"]] = -np.inf
-    odds = np.exp(logits - logits.max(2, keepdims=True))
+def calibration_in(arrays: Arrays) -> Calibration | TargetScale:
+    """Return the calibration whose state is among a learner's arrays."""
+    return (TargetScale if TargetScale.is_in(arrays) else Calibration).from_arrays(arrays)
+
+
+def mlp_raw(arrays: Arrays, z: Array, x_cat: Array) -> Array:
+    """Return the ensemble's raw answers, [n, K] or [n], as `learners.deep` computes them."""
+    outputs = _mlp_outputs(arrays, z, x_cat).astype(np.float64)
+    if TargetScale.is_in(arrays):
+        return np.asarray(np.tensordot(arrays["mixture"], outputs[..., 0], 1))
+    outputs[..., ~arrays["seen"]] = -np.inf
+    odds = np.exp(outputs - outputs.max(2, keepdims=True))
     return np.asarray(np.tensordot(arrays["mixture"], odds / odds.sum(2, keepdims=True), 1))
 
 
-def _mlp_logits(arrays: Arrays, z: Array, x_cat: Array) -> Array:
-    """Return the members' logits, float32 [M + 1, n, K], as `learners.mlp.Mlp.forward` does."""
+def _mlp_outputs(arrays: Arrays, z: Array, x_cat: Array) -> Array:
+    """Return the members' outputs, float32 [M + 1, n, K], as `learners.mlp.Mlp.forward` does."""
     w = {name.removeprefix("net."): a for name, a in arrays.items() if name.startswith("net.")}
     n, (n_members, h, _) = len(z), w["w_out"].shape
     missing = np.isnan(z)
@@ -59,18 +67,19 @@ def _mlp_logits(arrays: Arrays, z: Array, x_cat: Array) -> Array:
     return np.concatenate([x @ w["w_out"] + w["b_out"], linear[None]])
 
 
-def linear_proba(arrays: Arrays, z: Array, x_cat: Array, prior: Array) -> Array:
-    """Return the linear model's raw probabilities, float64 [n, K]: logistic, one against the rest, renormalised.
+def linear_raw(arrays: Arrays, z: Array, x_cat: Array) -> Array:
+    """Return the linear model's raw answers: probabilities, float64 [n, K], or standardised values, float64 [n].
 
-    With two classes one weight vector tells them apart. Classes that were never learned have no share.
+    Probabilities are logistic, one against the rest, renormalised; with two classes one weight vector tells them
+    apart. Classes that were never learned have no share.
     """
     seen = arrays["seen"]
-    if not seen.any():
-        return np.tile(prior, (len(z), 1))
     missing = np.isnan(z)
     scores = np.where(missing, 0, z) @ arrays["w_num"].T + missing @ arrays["w_missing"].T + arrays["bias"][:, 0]
     for ids in x_cat.T:
         scores = scores + arrays["w_cat"][:, ids].T
+    if TargetScale.is_in(arrays):
+        return np.asarray(scores[:, 0])
     p = 0.5 * (1 + np.tanh(scores / 2))  # the logistic function, without overflow
     if len(seen) == 2:  # noqa: PLR2004 - two classes
         p = np.concatenate([1 - p, p], 1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nightfit.learners.base import Arrays, Learner
     from nightfit.model import Model
     from nightfit.normaliser import Normaliser
-    from nightfit.schema import Schema
+    from nightfit.schema import Schema, Task
     from nightfit.sources.base import Chunk, Cursor, Source
 
 Identity: TypeAlias = tuple[str, int, int]
@@ -153,23 +153,23 @@ def _note(sentence: str) -> None:
     assert "\n" not in sentence, "a note must be one line"
 
 
-def check_learner(make: Callable[[Normaliser], Learner], *, seed: int = 0) -> None:
+def check_learner(make: Callable[[Normaliser], Learner], *, task: Task = "classification", seed: int = 0) -> None:
     """Check that a learner keeps the contract of `nightfit.learners.base.Learner`, on the CPU.
 
-    `make(normaliser)` gives a learner that has learned nothing, the same each time. `seed` chooses the rows.
-    Raises `AssertionError` that states the rule which was broken.
+    `make(normaliser)` gives a learner for the task that has learned nothing, the same each time. `seed` chooses the
+    rows. Raises `AssertionError` that states the rule which was broken.
     """
     for n_num, n_cat in ((3, 2), (3, 0), (0, 2), (0, 0)):
-        schema = schema_of(n_num, n_cat, n_categories=4, n_classes=3)
+        schema = schema_of(n_num, n_cat, n_categories=4, n_classes=3, task=task)
         _check_resume(make, schema, seed)
         _check_odd_nights(make, schema, seed)
-    _check_progress(make, seed)
-    for n_classes in (1, 2, 3):
-        for declared in (False, True):
+    _check_progress(make, task, seed)
+    for n_classes in (1, 2, 3) if task == "classification" else (0,):
+        for declared in (False, True) if n_classes else (False,):
             _check_growth_of_learner(make, n_classes, seed, declared=declared)
 
 
-def model_of(make: Callable[[Normaliser], Learner]) -> Model:
+def model_of(make: Callable[[Normaliser], Learner], task: Task = "classification") -> Model:
     """Return a model around a learner, which is how nightfit drives one."""
     from nightfit.memory import Memory
     from nightfit.model import Model
@@ -177,7 +177,7 @@ def model_of(make: Callable[[Normaliser], Learner]) -> Model:
     from nightfit.schema import Schema
 
     normaliser = Normaliser(0)
-    return Model("plugin", Schema(), normaliser, make(normaliser), Memory(100))
+    return Model("plugin", Schema(task=task), normaliser, make(normaliser), Memory(100))
 
 
 def saved_and_loaded(model: Model, make: Callable[[Normaliser], Learner]) -> Model:
@@ -190,7 +190,7 @@ def saved_and_loaded(model: Model, make: Callable[[Normaliser], Learner]) -> Mod
     state, files = model.state()
     kept = json.loads(json.dumps(state, allow_nan=False))
     arrays = {name: unpack(pack(of_file)) for name, of_file in files.items()}
-    loaded = model_of(make)
+    loaded = model_of(make, model.schema.task)
     loaded.schema = type(model.schema).from_json(kept["schema"])
     loaded.normaliser = Normaliser.from_arrays(part(arrays["model"], "normaliser"))
     loaded.learner = make(loaded.normaliser)
@@ -200,31 +200,36 @@ def saved_and_loaded(model: Model, make: Callable[[Normaliser], Learner]) -> Mod
     return loaded
 
 
-def schema_of(n_num: int, n_cat: int, *, n_categories: int, n_classes: int) -> Schema:
-    """Return a schema of numeric columns n0.., categorical columns c0.. and classes."""
+def schema_of(n_num: int, n_cat: int, *, n_categories: int, n_classes: int, task: Task = "classification") -> Schema:
+    """Return a schema of numeric columns n0.., categorical columns c0.. and, unless it is a quantity, classes."""
     from nightfit.schema import Schema
 
-    schema = Schema().with_columns({f"n{i}": "numeric" for i in range(n_num)})
+    schema = Schema(task=task).with_columns({f"n{i}": "numeric" for i in range(n_num)})
     schema = schema.with_columns({f"c{i}": "categorical" for i in range(n_cat)})
     words = [f"w{i}" for i in range(n_categories)]
-    return schema.with_categories({f"c{i}": words for i in range(n_cat)}).with_classes(_labels(n_classes))
+    schema = schema.with_categories({f"c{i}": words for i in range(n_cat)})
+    return schema if task == "regression" else schema.with_classes(_labels(n_classes))
 
 
 def random_night(schema: Schema, n: int, seed: int, *, classes: int | None = None) -> Rows:
-    """Return n rows of the first `classes` classes, missing and unseen values among them; numbers tell a little."""
+    """Return n rows of the first `classes` classes, missing and unseen values among them; numbers tell a little.
+
+    A quantity takes as many different values, and noise.
+    """
     import numpy as np
 
     from nightfit.batch import Batch, Rows
 
     random = np.random.default_rng(seed)
     sizes = schema.sizes
-    y = random.integers(0, classes or max(sizes.n_classes, 1), n)
+    y = random.integers(0, classes or (3 if schema.task == "regression" else max(sizes.n_outputs, 1)), n)
     x_num = random.normal(size=(n, sizes.d_num)) + y[:, None]
     x_num[random.random(x_num.shape) < 0.1] = np.nan  # noqa: PLR2004 - a tenth is missing
     ids = [[c.missing_id, c.unseen_id, *c.categories.values()] for c in schema.categorical]
     x_cat = np.stack([random.choice(of_column, n) for of_column in ids], 1) if ids else np.zeros((n, 0))
     key_hash = random.integers(0, 2**63, n).astype(np.uint64)
-    return Rows([Batch(key_hash, x_num, x_cat.astype(np.int32), y)])
+    target = 1000 + 50 * y + random.normal(size=n) if schema.task == "regression" else y
+    return Rows([Batch(key_hash, x_num, x_cat.astype(np.int32), target)])
 
 
 def _labels(n: int) -> list[str]:
@@ -237,12 +242,23 @@ def _night(model: Model, rows: Rows) -> Array:
     import numpy as np
 
     before = model.predict_rows(rows)
-    proba = model.learner.observe(rows)
-    assert np.array_equal(proba, before), "observe must return what predict_proba would have returned"
-    _check_proba(proba, len(rows), len(model.schema.classes))
+    predicted = model.learner.observe(rows)
+    assert np.array_equal(predicted, before), "observe must return what predict would have returned"
+    _check_predicted(predicted, len(rows), model.schema)
     model.learn(rows, seed=7)
-    _check_proba(model.predict_rows(rows), len(rows), len(model.schema.classes))
-    return proba
+    _check_predicted(model.predict_rows(rows), len(rows), model.schema)
+    return predicted
+
+
+def _check_predicted(predicted: Array, n: int, schema: Schema) -> None:
+    import numpy as np
+
+    if schema.task == "classification":
+        _check_proba(predicted, n, len(schema.classes))
+        return
+    assert predicted.shape == (n,), f"values of a quantity must be [n], however they are {predicted.shape}"
+    assert predicted.dtype == np.float64, "values of a quantity must be float64"
+    assert np.isfinite(predicted).all(), "values of a quantity must be finite"
 
 
 def _check_proba(proba: Array, n: int, n_classes: int) -> None:
@@ -273,7 +289,7 @@ def _check_resume(make: Callable[[Normaliser], Learner], schema: Schema, seed: i
     """Check that a break between nights changes no bit, and that the same seed gives the same bits."""
     import numpy as np
 
-    straight, twin, broken = model_of(make), model_of(make), model_of(make)
+    straight, twin, broken = (model_of(make, schema.task) for _ in range(3))
     for night in range(4):
         tonight = schema if night > 1 else replace(schema, classes=schema.classes[:2])
         for model in (straight, twin, broken):
@@ -298,7 +314,7 @@ def _check_odd_nights(make: Callable[[Normaliser], Learner], schema: Schema, see
 
     from nightfit.batch import Rows
 
-    model = model_of(make)
+    model = model_of(make, schema.task)
     model.grow(schema)
     for i, (n, classes) in enumerate([(0, 1), (1, 1), (40, 1), (120, 3), (0, 3), (1, 3), (120, 1), (120, 3)]):
         _night(model, random_night(schema, n, seed + i, classes=classes))
@@ -310,14 +326,14 @@ def _check_odd_nights(make: Callable[[Normaliser], Learner], schema: Schema, see
     assert model.is_finite(), "what a learner keeps must be finite"
 
 
-def _check_progress(make: Callable[[Normaliser], Learner], seed: int) -> None:
+def _check_progress(make: Callable[[Normaliser], Learner], task: Task, seed: int) -> None:
     """Check that learning goes on from where it was: nights lower the loss, and one row more does not undo them."""
     import numpy as np
 
     from nightfit.metrics import row_losses
 
-    schema = schema_of(4, 1, n_categories=3, n_classes=3)
-    model = model_of(make)
+    schema = schema_of(4, 1, n_categories=3, n_classes=3, task=task)
+    model = model_of(make, task)
     test = random_night(schema, 1000, seed + 1000)
 
     def loss() -> float:
@@ -326,7 +342,7 @@ def _check_progress(make: Callable[[Normaliser], Learner], seed: int) -> None:
     model.grow(schema)
     for night in range(8):
         _night(model, random_night(schema, 400, seed + night))
-    trained, chance = loss(), float(np.log(3))
+    trained, chance = loss(), float(np.log(3) if task == "classification" else np.var(test.y))
     assert trained < 0.9 * chance, f"nights must lower the loss, however it is {trained:.3f}"
     _night(model, random_night(schema, 1, seed + 2000))
     assert loss() < 0.75 * trained + 0.25 * chance, "learning must go on from where it was, never start again"
@@ -338,8 +354,9 @@ def _check_growth_of_learner(
     """Check that columns, categories and classes that are appended change no prediction on old rows."""
     import numpy as np
 
-    model = model_of(make)
-    schema = schema_of(2, 1, n_categories=2, n_classes=n_classes)
+    task: Task = "classification" if n_classes else "regression"
+    model = model_of(make, task)
+    schema = schema_of(2, 1, n_categories=2, n_classes=n_classes, task=task)
     if declared:
         model.declare(schema.classes)
         schema = model.schema.with_columns({c.name: c.kind for c in schema.columns})
@@ -350,9 +367,13 @@ def _check_growth_of_learner(
         before = model.predict_rows(rows)
         schema = schema.with_columns({f"n-{night}": "numeric", f"c-{night}": "categorical"})
         schema = schema.with_categories({c.name: [f"new-{night}", "other"] for c in schema.categorical})
-        schema = schema.with_classes(_labels(n_classes + night // 2 + 1))
+        if n_classes:
+            schema = schema.with_classes(_labels(n_classes + night // 2 + 1))
         model.grow(schema)
         after = model.predict_rows(widened(rows, schema))
+        if not n_classes:
+            assert np.allclose(after, before, rtol=1e-6, atol=0), "growth must not change predictions on old rows"
+            continue
         n_old = before.shape[1]
         assert np.abs(after[:, :n_old] - before).max() <= 1e-6, "growth must not change predictions on old rows"  # noqa: PLR2004
         assert (after[:, n_old:] == 0).all(), "a class that was never learned must have no share"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,15 +18,16 @@ from nightfit.learners.deep import DeepLearner
 from nightfit.learners.partial_fit import PartialFitLearner
 from nightfit.model import Model
 from nightfit.normaliser import Normaliser
+from nightfit.schema import TASKS, Task
 from nightfit.testing import check_learner, model_of, random_night, saved_and_loaded, schema_of, widened
 
 Make = Callable[[Normaliser], Learner]
 SMALL = MlpConfig(d_hidden=8, d_embedding=3, n_epochs=1)
 
 
-def make_deep(normaliser: Normaliser) -> Learner:
+def make_deep(normaliser: Normaliser, task: Task = "classification") -> Learner:
     """Give the deep learner as it is configured by default."""
-    return DeepLearner(MlpConfig(), normaliser)
+    return DeepLearner(MlpConfig(), normaliser, task=task)
 
 
 def make_small(normaliser: Normaliser) -> Learner:
@@ -33,16 +35,17 @@ def make_small(normaliser: Normaliser) -> Learner:
     return DeepLearner(SMALL, normaliser)
 
 
-def make_linear(normaliser: Normaliser) -> Learner:
+def make_linear(normaliser: Normaliser, task: Task = "classification") -> Learner:
     """Give the baseline."""
-    return PartialFitLearner(PartialFitConfig(), normaliser)
+    return PartialFitLearner(PartialFitConfig(), normaliser, task=task)
 
 
 @pytest.mark.parametrize("make", [make_deep, make_linear], ids=["mlp", "partial_fit"])
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("seed", [0, 100])
-def test_both_learners_keep_the_contract(make: Make, seed: int) -> None:
+def test_both_learners_keep_the_contract(make: Callable[..., Learner], task: Task, seed: int) -> None:
     """Nightfit's own learners pass the check that it offers to the authors of others."""
-    check_learner(make, seed=seed)
+    check_learner(partial(make, task=task), task=task, seed=seed)
 
 
 class Forgetful(PartialFitLearner):
@@ -135,7 +138,7 @@ def test_what_is_new_is_learned(make: Make) -> None:
         model.grow(schema)
         model.learner.observe(Rows([block]))
         model.learn(Rows([block]), seed=0)
-    proba = model.predict_proba(block)
+    proba = model.predict(block)
     assert proba[block.y == 2, 2].mean() > 0.8
     assert proba[block.y != 2, 2].mean() < 0.2
 
@@ -260,4 +263,4 @@ def test_a_new_class_is_served_with_its_share() -> None:
     served = model.learner.state()[0]["net.b_out"][:, 0, 2]
     learned = model.learner.state()[1]["weights.b_out"][:, 0, 2]
     assert np.abs(served - learned).max() < 1.0
-    assert model.predict_proba(block)[4:, 2].mean() < 0.05
+    assert model.predict(block)[4:, 2].mean() < 0.05

@@ -86,15 +86,18 @@ class Learner(Protocol):
     normaliser: Normaliser
 
     def observe(self, rows: Rows) -> Array:
-        """Predict the rows, float64 [n, K], as `predict_proba` does, then let calibration learn from outcomes."""
+        """Predict the rows as `predict` does, then let calibration learn from outcomes."""
         ...
 
     def learn(self, rows: Rows, *, seed: int) -> None:
         """Go on learning from the rows; the same rows, state and seed give the same bits on the CPU."""
         ...
 
-    def predict_proba(self, batch: Batch) -> Array:
-        """Return the probability of each class, float64 [n, K]; rows sum to 1 (K = 0 before the first class)."""
+    def predict(self, batch: Batch) -> Array:
+        """Return the probability of each class, float64 [n, K], or the value of a quantity, float64 [n].
+
+        Rows of probabilities sum to 1 (K = 0 before the first class).
+        """
         ...
 
     def grow(self, sizes: Sizes, parent_ids: Array, missing_ids: Array) -> None:

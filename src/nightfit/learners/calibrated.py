@@ -1,4 +1,7 @@
-"""What nightfit's own learners share: raw probabilities behind a calibration, and a rehearsal on the first night."""
+"""What nightfit's own learners share: raw answers behind a calibration, and a rehearsal on the first night.
+
+A raw answer is a probability for each class, or, where the target is a quantity, a standardised value.
+"""
 
 from __future__ import annotations
 
@@ -8,36 +11,43 @@ import numpy as np
 
 from nightfit.batch import Array, Batch, Rows
 from nightfit.calibration import Calibration
+from nightfit.quantity import TargetScale
+from nightfit.schema import Task
 
 
 class Calibrated(ABC):
-    """A learner that predicts raw probabilities; calibration makes them fit for use."""
+    """A learner with raw answers; calibration makes them fit for use."""
 
-    _calibration: Calibration
+    def __init__(self, task: Task) -> None:
+        self._calibration: Calibration | TargetScale = Calibration() if task == "classification" else TargetScale()
 
     @abstractmethod
     def _has_learned(self) -> bool:
-        """Say whether any class was learned."""
+        """Say whether anything was learned."""
 
     @abstractmethod
-    def _raw_proba(self, batch: Batch) -> Array:
-        """Return uncalibrated probabilities, float64 [n, K]; the class prior before anything was learned."""
+    def _raw(self, batch: Batch) -> Array:
+        """Return uncalibrated probabilities, float64 [n, K], or standardised values, float64 [n]."""
 
     @abstractmethod
     def _learn(self, rows: Rows, *, seed: int) -> None:
         """Go on learning from the rows."""
 
+    @abstractmethod
+    def _convert(self, factor: float, shift: float) -> None:
+        """Let every standardised value v become factor v + shift: the target's moments have moved."""
+
     def observe(self, rows: Rows) -> Array:
         """Predict, then let calibration learn from the outcomes."""
         raw = self._raw_rows(rows)
-        proba = self._calibration.apply(raw)
+        predicted = self._calibration.apply(raw)
         if self._has_learned():  # before that there is nothing to calibrate
             self._calibration.observe(raw, rows.y)
-        return proba
+        return predicted
 
-    def predict_proba(self, batch: Batch) -> Array:
-        """Return calibrated probabilities, float64 [n, K]."""
-        return self._calibration.apply(self._raw_proba(batch))
+    def predict(self, batch: Batch) -> Array:
+        """Return calibrated probabilities, float64 [n, K], or values, float64 [n]."""
+        return self._calibration.apply(self._raw_or_prior(batch))
 
     def learn(self, rows: Rows, *, seed: int) -> None:
         """Go on learning; the first night rehearses, as it has no night before it to calibrate on."""
@@ -53,13 +63,19 @@ class Calibrated(ABC):
         self._calibration.declare(n_classes)
 
     def _learn_and_count(self, rows: Rows, *, seed: int) -> None:
-        if len(rows):
-            self._calibration.count(rows.y)
-            self._learn(rows, seed=seed)
+        if not len(rows):
+            return
+        moved = self._calibration.count(rows.y)
+        if moved and self._has_learned():
+            self._convert(*moved)
+        self._learn(rows, seed=seed)
+
+    def _raw_or_prior(self, batch: Batch) -> Array:
+        return self._raw(batch) if self._has_learned() else self._calibration.prior_rows(len(batch))
 
     def _raw_rows(self, rows: Rows) -> Array:
-        none = np.zeros((0, len(self._calibration.counts)))
-        return np.concatenate([none, *(self._raw_proba(block) for block in rows.chunks())])
+        none = self._calibration.prior_rows(0)
+        return np.concatenate([none, *(self._raw_or_prior(block) for block in rows.chunks())])
 
 
 def rehearse(rows: Rows, *, seed: int) -> tuple[Rows, Rows]:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from nightfit.batch import BLOCK_ROWS, Array, Batch, Rows, concat
-from nightfit.calibration import Calibration
 from nightfit.errors import ConfigError
 from nightfit.jsontypes import Json
 from nightfit.learners.base import Arrays, MlpConfig, part
@@ -26,7 +25,9 @@ from nightfit.memory import Memory, Recent
 from nightfit.metrics import row_losses
 from nightfit.mixture import MAX_ROWS, Mixture
 from nightfit.normaliser import Normaliser
-from nightfit.schema import Sizes
+from nightfit.quantity import TargetScale
+from nightfit.schema import Sizes, Task
+from nightfit.scorer import calibration_in
 
 NEW, RESERVOIR, RECENT = range(3)
 """Pools of rows: tonight's, a sample of all nights before, the latest rows before."""
@@ -46,6 +47,9 @@ REPLAYED = 2
 MIN_STEPS, MAX_EPOCHS = 60, 10
 """A small night takes at least so many steps, in at most so many epochs: 100 rows in three epochs teach little."""
 
+LEAST_ERROR = 1e-12
+"""Mean squared errors, in variances of the target, count at least this much: an exact answer has no log."""
+
 _SHAPE = ("d_hidden", "n_blocks", "d_embedding", "n_frequencies")
 _AVERAGES = ("exp_avg", "exp_avg_sq")
 
@@ -53,10 +57,19 @@ _AVERAGES = ("exp_avg", "exp_avg_sq")
 class DeepLearner(Calibrated):
     """An `Mlp` ensemble behind the normaliser, trained by AdamW (Loshchilov & Hutter, ICLR 2019), then calibrated."""
 
-    def __init__(self, config: MlpConfig, normaliser: Normaliser, *, device: str = "cpu", seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: MlpConfig,
+        normaliser: Normaliser,
+        *,
+        task: Task = "classification",
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(task)
         self.config, self.normaliser = config, normaliser
         self._device, self._seed = torch.device(device), seed
-        self._calibration, self._mixture = Calibration(), Mixture.even(N_MEMBERS + 1)
+        self._mixture = Mixture.even(N_MEMBERS + 1)
         self._reservoir, self._recent = Memory(config.memory_rows // 2), Recent(config.memory_rows // 2)
         self._seen = torch.zeros(0, dtype=torch.bool, device=self._device)
         self._build(Sizes(0, 0, 0, 0))
@@ -85,28 +98,45 @@ class DeepLearner(Calibrated):
 
     def observe(self, rows: Rows) -> Array:
         """Predict, then let calibration and mixing weights learn from the outcomes."""
-        proba = super().observe(rows)
+        predicted = super().observe(rows)
         if self._has_learned() and len(rows):
             self._reweigh(rows.sample(MAX_ROWS))
-        return proba
+        return predicted
 
     def _reweigh(self, sample: Batch) -> None:
-        """Let the mixing weights learn; rows of unknown classes say nothing."""
-        known = sample.take(sample.y >= 0)
-        if len(known):
-            losses = np.array([row_losses(p, known.y).mean() for p in self._member_proba(known)])
-            self._mixture.observe(losses, len(known))
+        """Let the mixing weights learn; rows of unknown classes say nothing.
 
-    def _raw_proba(self, batch: Batch) -> Array:
-        if not self._has_learned():
-            return np.tile(self._calibration.prior, (len(batch), 1))
-        return self._mixture.apply(self._member_proba(batch))
+        A quantity's loss is the negative log-likelihood of a normal distribution of the best width, half the log of
+        the mean squared error: in nats like the log loss, and whatever the target's unit.
+        """
+        known = sample.take(sample.can_learn)
+        if not len(known):
+            return
+        target, members = self._target, self._members(known)
+        if target is None:
+            losses = np.array([row_losses(p, known.y).mean() for p in members])
+        else:
+            errors = np.square(members - target.standard(known.y)).mean(1)
+            losses = 0.5 * np.log(np.maximum(errors, LEAST_ERROR))
+        self._mixture.observe(losses, len(known))
+
+    @property
+    def _target(self) -> TargetScale | None:
+        """The scale of a target that is a quantity; None for classes."""
+        return self._calibration if isinstance(self._calibration, TargetScale) else None
+
+    def _raw(self, batch: Batch) -> Array:
+        return self._mixture.apply(self._members(batch))
 
     @torch.no_grad()
-    def _member_proba(self, batch: Batch) -> Array:
-        """Return each member's probabilities, float64 [M + 1, n, K], by the weights that serve."""
+    def _members(self, batch: Batch) -> Array:
+        """Return each member's raw answers, float64 [M + 1, n, K] or [M + 1, n], by the weights that serve."""
         with one_thread():
-            logits = self._net(self._inputs(batch), self._served).logits.masked_fill(~self._seen, -torch.inf)
+            outputs = self._net(self._inputs(batch), self._served).outputs
+            if self._target is not None:
+                values: Array = outputs[..., 0].cpu().double().numpy()
+                return values
+            logits = outputs.masked_fill(~self._seen, -torch.inf)
             proba: Array = torch.softmax(logits.cpu().double(), 2).numpy()  # Metal knows no float64
         return proba
 
@@ -127,7 +157,7 @@ class DeepLearner(Calibrated):
         """Take a few epochs over the new rows, mixed with replayed ones; then remember the new ones."""
         random = np.random.default_rng(seed)
         with one_thread():
-            self._meet_classes(rows)
+            self._meet(rows)
             n_epochs = self._n_epochs(len(rows))
             for epoch in range(n_epochs):
                 for block in rows.shuffled(BLOCK_ROWS, seed=seed * n_epochs + epoch):
@@ -146,29 +176,44 @@ class DeepLearner(Calibrated):
         pool = torch.from_numpy(np.repeat(np.arange(len(pools)), [len(p) for p in pools])).to(self._device)
         regimes = torch.tensor(REGIMES, device=self._device)[:, None]
         counts = ((pool == NEW) | (pool == regimes)).float()
-        inputs, y = self._inputs(rows), torch.from_numpy(rows.y.astype(np.int64)).to(self._device)
+        inputs, y = self._inputs(rows), self._outcomes(rows.y)
         for index in torch.from_numpy(random.permutation(len(rows))).to(self._device).split(self.config.batch_size):  # type: ignore[no-untyped-call]
             self._step(inputs.take(index), y[index], counts[:, index])
 
+    def _outcomes(self, y: Array) -> Tensor:
+        """Return what outputs are held against: class indices, or standardised values."""
+        if self._target is not None:
+            return torch.from_numpy(self._target.standard(y)).float().to(self._device)
+        return torch.from_numpy(y.astype(np.int64)).to(self._device)
+
     def _step(self, x: Inputs, y: Tensor, counts: Tensor) -> None:
-        """Take one step down the members' mean cross-entropies, each over the rows that count for it."""
+        """Take one step down the members' mean losses, each over the rows that count for it.
+
+        The loss is the cross-entropy, or half the squared error.
+        """
         done = self._net(x)
-        g = torch.softmax(done.logits.masked_fill_(~self._seen, -torch.inf), 2)
-        g.sub_(torch.nn.functional.one_hot(y, g.shape[2]))
+        if self._target is not None:
+            g = done.outputs.sub_(y[:, None])
+        else:
+            g = torch.softmax(done.outputs.masked_fill_(~self._seen, -torch.inf), 2)
+            g.sub_(torch.nn.functional.one_hot(y, g.shape[2]))
         g.mul_((counts / counts.sum(1, keepdim=True).clamp(min=1)).unsqueeze(2))
         assert self._net.flat.grad is not None
         self._net.backward(x, done, g, self._net.flat.grad)
         self._optimiser.step()
 
-    def _meet_classes(self, rows: Rows) -> None:
+    def _meet(self, rows: Rows) -> None:
         """Let a class that is learned for the first time start at its share of tonight's rows."""
+        if self._target is not None:
+            self._seen = torch.ones_like(self._seen)
+            return
         counts = np.bincount(rows.y, minlength=len(self._seen))
         new = torch.from_numpy(counts > 0).to(self._device) & ~self._seen
         if not new.any():
             return
         level = torch.zeros(N_MEMBERS + 1, 1, device=self._device)
         if self._seen.any():
-            logits = self._net(self._inputs(rows.sample(MAX_ROWS))).logits.masked_fill(~self._seen, -torch.inf)
+            logits = self._net(self._inputs(rows.sample(MAX_ROWS))).outputs.masked_fill(~self._seen, -torch.inf)
             level = torch.logsumexp(logits, 2).mean(1, keepdim=True)
         share = torch.from_numpy(np.log(np.maximum(counts, 1) / counts.sum())).float().to(self._device)
         for flat in (self._net.flat.data, self._served):
@@ -177,6 +222,23 @@ class DeepLearner(Calibrated):
                 weights["b_out"][:, 0, new] = level[:-1] + share[new]
                 weights["l_out"][new] = level[-1] + share[new]
         self._seen = self._seen | new
+
+    @torch.no_grad()
+    def _convert(self, factor: float, shift: float) -> None:
+        """Rescale the output layers so that every answer stays what it was (van Hasselt et al., NeurIPS 2016).
+
+        In the new unit the loss is factor^2 of what it was, and so are the gradients that the optimiser remembers.
+        """
+        for flat in (self._net.flat.data, self._served):
+            if flat is not None:
+                w = views(flat, self._net.shapes)
+                for name in ("w_out", "b_out", "l_dense", "l_cat", "l_out"):
+                    w[name].mul_(factor)
+                for name in ("b_out", "l_out"):
+                    w[name].add_(shift)
+        moments = self._optimiser.state[self._net.flat]
+        for name, power in zip(_AVERAGES, (2, 4), strict=True):
+            moments[name].mul_(factor**power)
 
     def _remember(self, rows: Rows) -> None:
         for block in rows.chunks():
@@ -207,8 +269,8 @@ class DeepLearner(Calibrated):
             self._build(sizes)
         for memory in (self._reservoir, self._recent):
             memory.grow(sizes.d_num, missing_ids)
-        self._calibration.grow(sizes.n_classes)
-        self._seen = torch.cat([self._seen, self._seen.new_zeros(sizes.n_classes - len(self._seen))])
+        self._calibration.grow(sizes.n_outputs)
+        self._seen = torch.cat([self._seen, self._seen.new_zeros(sizes.n_outputs - len(self._seen))])
 
     def _grow_net(self, sizes: Sizes, parent_ids: Array) -> None:
         """Rebuild the network at its new sizes: what is appended changes no logit of an old row.
@@ -267,7 +329,7 @@ class DeepLearner(Calibrated):
         )
         self._build(sizes)
         self._seen, self._mixture = self._tensor(arrays["seen"]), Mixture(arrays["mixture"])
-        self._calibration = Calibration.from_arrays(arrays)
+        self._calibration = calibration_in(arrays)
         half = self.config.memory_rows // 2
         self._reservoir = Memory.from_arrays(half, part(extra, "reservoir"))
         self._recent = Recent.from_arrays(half, part(extra, "recent"))

@@ -46,9 +46,9 @@ class Inputs(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What a forward pass leaves: logits [M + 1, n, K], each layer's activations [M, n, h], the embedded ids."""
+    """What a forward pass leaves: outputs [M + 1, n, K], each layer's activations [M, n, h], the embedded ids."""
 
-    logits: Tensor
+    outputs: Tensor
     layers: list[Tensor]
     embedded: Tensor
 
@@ -56,7 +56,7 @@ class Pass(NamedTuple):
 class Mlp(nn.Module):
     """M MLPs of `n_blocks` hidden layers and a linear model over the same inputs.
 
-    Shape: `Inputs` of n rows in, logits [M + 1, n, K] out, the linear member's last.
+    Shape: `Inputs` of n rows in, outputs [M + 1, n, K] (logits, or one value) out, the linear member's last.
     """
 
     frequencies: Tensor
@@ -71,7 +71,7 @@ class Mlp(nn.Module):
         self._start(generator)
 
     def _start(self, generator: torch.Generator) -> None:
-        """Draw the first weights (He et al., ICCV 2015); outputs start at zero, that is at the class prior."""
+        """Draw the first weights (He et al., ICCV 2015); outputs start at zero: the class prior, or the mean."""
         w = views(self.flat.data, self.shapes)
         d_in = max(len(w["w_dense"]) // 2 + len(w["w_cat"]), 1)
         scales = {
@@ -94,7 +94,7 @@ class Mlp(nn.Module):
         return Inputs(torch.stack([value, missing.float()], 2).flatten(1), waves.flatten(1), ids)
 
     def forward(self, x: Inputs, flat: Tensor | None = None) -> Pass:
-        """Compute logits with the module's weights, or with another flat vector of them."""
+        """Compute outputs with the module's weights, or with another flat vector of them."""
         c, n = self.config, len(x.dense)
         w = views(self.flat.data if flat is None else flat, self.shapes)
         embedded = w["embedding"][x.ids].flatten(1)
@@ -104,11 +104,11 @@ class Mlp(nn.Module):
         for weight, bias in zip(w["w_hidden"], w["b_hidden"], strict=True):
             layers.append(torch.baddbmm(bias, layers[-1], weight).relu_())
         linear = torch.addmm(w["l_out"], x.dense, w["l_dense"]) + w["l_cat"][x.ids].sum(1)
-        logits = torch.cat([torch.baddbmm(w["b_out"], layers[-1], w["w_out"]), linear[None]])
-        return Pass(logits, layers, embedded)
+        outputs = torch.cat([torch.baddbmm(w["b_out"], layers[-1], w["w_out"]), linear[None]])
+        return Pass(outputs, layers, embedded)
 
     def backward(self, x: Inputs, done: Pass, g: Tensor, into: Tensor) -> None:
-        """Write the loss's gradient into the flat vector `into`, from its gradient g [M + 1, n, K] at the logits."""
+        """Write the loss's gradient into the flat vector `into`, from its gradient g [M + 1, n, K] at the outputs."""
         c, n = self.config, len(x.dense)
         w, d = views(self.flat.data, self.shapes), views(into, self.shapes)
         self._backward_linear(x, g[-1], d)
@@ -140,7 +140,7 @@ def _scatter(into: Tensor, ids: Tensor, rows: Tensor) -> None:
 
 
 def _shapes(config: MlpConfig, sizes: Sizes) -> Shapes:
-    m, h, e, k = N_MEMBERS, config.d_hidden, config.d_embedding, sizes.n_classes
+    m, h, e, k = N_MEMBERS, config.d_hidden, config.d_embedding, sizes.n_outputs
     return {
         "b_in": (m * h,),
         "w_dense": (2 * sizes.d_num, m * h),
@@ -169,7 +169,7 @@ def views(flat: Tensor, shapes: Shapes) -> Weights:
 
 
 def grown(flat: Tensor, old: Shapes, new: Shapes) -> Tensor:
-    """Return a flat vector at its new shapes: what was appended is zero, so that no old row's logits change."""
+    """Return a flat vector at its new shapes: what was appended is zero, so that no old row's outputs change."""
     out = flat.new_zeros(_numel(new))
     before = views(flat, old)
     for name, weight in views(out, new).items():

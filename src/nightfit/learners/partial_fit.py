@@ -1,4 +1,4 @@
-"""The linear baseline: scikit-learn's SGD logistic regression, by `partial_fit`, on the same cleaned rows.
+"""The linear baseline: scikit-learn's SGD, logistic or least squares, by `partial_fit`, on the same cleaned rows.
 
 Its weights are kept as our own arrays, in blocks (bias, numbers, missing flags, categories) that only ever grow at
 their ends, so that new columns, categories and classes cost nothing of what it knows.
@@ -7,65 +7,87 @@ their ends, so that new columns, categories and classes cost nothing of what it 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from sklearn.linear_model import SGDClassifier
+from sklearn.linear_model import SGDClassifier, SGDRegressor
 
 from nightfit.batch import BLOCK_ROWS, Array, Batch, Rows
-from nightfit.calibration import Calibration
 from nightfit.jsontypes import Json
 from nightfit.learners.base import Arrays, PartialFitConfig
 from nightfit.learners.calibrated import Calibrated
 from nightfit.moments import standardise
 from nightfit.normaliser import Normaliser
-from nightfit.schema import Sizes
-from nightfit.scorer import linear_proba
+from nightfit.quantity import TargetScale
+from nightfit.schema import Sizes, Task
+from nightfit.scorer import calibration_in, linear_raw
 
 
 class PartialFitLearner(Calibrated):
-    """One weight vector per class (one for all when there are two), trained one against the rest, calibrated."""
+    """One weight vector per class (one for all when there are two), trained one against the rest, calibrated.
 
-    def __init__(self, config: PartialFitConfig, normaliser: Normaliser) -> None:
+    For a quantity there is one, trained on standardised targets.
+    """
+
+    def __init__(self, config: PartialFitConfig, normaliser: Normaliser, *, task: Task = "classification") -> None:
+        super().__init__(task)
         self.config, self.normaliser = config, normaliser
-        self._calibration = Calibration()
         self._seen = np.zeros(0, bool)
         self._weights = _zeros(0, Sizes(0, 0, 0, 0))
 
     def _has_learned(self) -> bool:
         return bool(self._seen.any())
 
-    def _raw_proba(self, batch: Batch) -> Array:
-        arrays = {**self._weights, "seen": self._seen}
-        z = standardise(self.normaliser.arrays(), batch.x_num)
-        return linear_proba(arrays, z, batch.x_cat, self._calibration.prior)
+    def _raw(self, batch: Batch) -> Array:
+        arrays = {**self._weights, "seen": self._seen, **self._calibration.arrays()}
+        return linear_raw(arrays, standardise(self.normaliser.arrays(), batch.x_num), batch.x_cat)
 
     def _learn(self, rows: Rows, *, seed: int) -> None:
         """Make one pass over the rows, shuffled."""
-        n_classes = len(self._seen)
-        self._seen = self._seen | (np.bincount(rows.y, minlength=n_classes) > 0)
-        if n_classes < 2:  # noqa: PLR2004 - one class leaves nothing to tell apart
-            return
+        target = self._calibration if isinstance(self._calibration, TargetScale) else None
+        if target is None:
+            self._seen = self._seen | (np.bincount(rows.y, minlength=len(self._seen)) > 0)
+            if len(self._seen) < 2:  # noqa: PLR2004 - one class leaves nothing to tell apart
+                return
+        self._seen = self._seen | (target is not None)
         for block in rows.shuffled(BLOCK_ROWS, seed=seed):
-            sgd = self._estimator(n_classes)
-            sgd.partial_fit(self._matrix(block), block.y, classes=np.arange(n_classes))
-            self._weights = _split(sgd.coef_, self._weights)
+            x = self._matrix(block)
+            sgd = self._classify(x, block.y) if target is None else self._regress(x, target.standard(block.y))
+            self._weights = _split(np.atleast_2d(sgd.coef_), self._weights)
 
-    def _estimator(self, n_classes: int) -> SGDClassifier:
-        """Return scikit-learn's estimator as it was left: continued, never restarted."""
-        sgd = SGDClassifier(
-            loss="log_loss",
-            alpha=self.config.alpha,
-            learning_rate="constant",
-            eta0=self.config.learning_rate,
-            fit_intercept=False,
-            shuffle=False,
-        )
-        sgd.classes_ = np.arange(n_classes)
-        sgd.coef_ = np.ascontiguousarray(np.concatenate(list(self._weights.values()), 1))
+    def _classify(self, x: csr_matrix, y: Array) -> SGDClassifier:
+        """Take scikit-learn's estimator as it was left one pass on: continued, never restarted."""
+        classes = np.arange(len(self._seen))
+        sgd = SGDClassifier(loss="log_loss", **self._options())
+        sgd.classes_, sgd.coef_ = classes, self._coef()
         sgd.intercept_ = np.zeros(len(sgd.coef_))
-        sgd.t_, sgd.n_features_in_ = 1.0, sgd.coef_.shape[1]
-        return sgd
+        return _started(sgd).partial_fit(x, y, classes=classes)
+
+    def _regress(self, x: csr_matrix, z: Array) -> SGDRegressor:
+        """Do the same for a quantity. No step may overshoot its own row, as wide rows' would, and diverge.
+
+        A row's step changes its own answer by eta |x|^2 of the error: that is held to the whole error (normalised
+        least mean squares: Nagumo & Noda 1967).
+        """
+        sgd = SGDRegressor(loss="squared_error", **self._options())
+        sgd.coef_, sgd.intercept_ = self._coef()[0], np.zeros(1)
+        lengths = np.asarray(x.multiply(x).sum(1))[:, 0]  # at least 1, the bias
+        return _started(sgd).partial_fit(x, z, sample_weight=np.minimum(1, 1 / (self.config.learning_rate * lengths)))
+
+    def _options(self) -> dict[str, Any]:
+        c = self.config
+        return {
+            "alpha": c.alpha, "learning_rate": "constant", "eta0": c.learning_rate,
+            "fit_intercept": False, "shuffle": False,
+        }  # fmt: skip
+
+    def _coef(self) -> Array:
+        return np.ascontiguousarray(np.concatenate(list(self._weights.values()), 1))
+
+    def _convert(self, factor: float, shift: float) -> None:
+        self._weights = {name: factor * block for name, block in self._weights.items()}
+        self._weights["bias"] = self._weights["bias"] + shift
 
     def _matrix(self, batch: Batch) -> csr_matrix:
         """Lay rows out as a sparse matrix: a one for the bias, numbers, missing flags, one-hot categories."""
@@ -85,7 +107,9 @@ class PartialFitLearner(Calibrated):
 
         From two classes to three, the one vector w becomes -w and w: the same odds between the two as before.
         """
-        old, n_rows = self._weights, {0: 0, 1: 0, 2: 1}.get(sizes.n_classes, sizes.n_classes)
+        old, n_rows = self._weights, sizes.n_outputs
+        if not isinstance(self._calibration, TargetScale):
+            n_rows = {1: 0, 2: 1}.get(n_rows, n_rows)
         if len(old["bias"]) == 1 and n_rows > 1:
             old = {name: np.concatenate([-block, block]) for name, block in old.items()}
         grown = _zeros(n_rows, sizes)
@@ -94,18 +118,24 @@ class PartialFitLearner(Calibrated):
         new = np.arange(old["w_cat"].shape[1], sizes.n_ids)
         grown["w_cat"][:, new] = grown["w_cat"][:, parent_ids[new]]
         self._weights = grown
-        self._seen = np.concatenate([self._seen, np.zeros(sizes.n_classes - len(self._seen), bool)])
-        self._calibration.grow(sizes.n_classes)
+        self._seen = np.concatenate([self._seen, np.zeros(sizes.n_outputs - len(self._seen), bool)])
+        self._calibration.grow(sizes.n_outputs)
 
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
-        """Return weights and calibration; only learning needs the step count."""
+        """Return weights and calibration."""
         return {**self._weights, "seen": self._seen, **self._calibration.arrays()}, {}, {}
 
     def load(self, arrays: Arrays, extra: Arrays, data: Mapping[str, Json]) -> None:  # noqa: ARG002 - the protocol's
         """Take over what `state` returned."""
         self._weights = {name: arrays[name] for name in self._weights}
         self._seen = arrays["seen"]
-        self._calibration = Calibration.from_arrays(arrays)
+        self._calibration = calibration_in(arrays)
+
+
+def _started(sgd: Any) -> Any:  # noqa: ANN401 - scikit-learn ships no types
+    """Make an estimator believe that it was fitted before."""
+    sgd.t_, sgd.n_features_in_ = 1.0, sgd.coef_.shape[-1]
+    return sgd
 
 
 def _zeros(n_rows: int, sizes: Sizes) -> Arrays:
