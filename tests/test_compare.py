@@ -19,7 +19,7 @@ from nightfit.model import Model
 from nightfit.schema import Rules
 from nightfit.sources.increment import Cut
 
-KEYS = {"log_loss", "accuracy", "macro_f1", "learn_cpu_s", "predict_cpu_s", "rows"}
+KEYS = {"log_loss", "accuracy", "macro_f1", "calibration_error", "learn_cpu_s", "predict_cpu_s", "rows"}
 Events: TypeAlias = list[tuple[str, Any, Any]]
 
 

@@ -23,7 +23,7 @@ from nightfit.errors import DataError
 from nightfit.identity import hash_positions
 from nightfit.inputs import column_hint
 from nightfit.jsontypes import Json
-from nightfit.metrics import macro_f1, regression_scores, row_losses, scores
+from nightfit.metrics import class_scores, guesses, regression_scores, row_losses, scores
 from nightfit.model import Model
 from nightfit.schema import Rules, Schema, Task
 from nightfit.sources.base import Source
@@ -51,30 +51,34 @@ class _Entrant:
     model: Model
     learn_cpu_s: float = 0.0
     predict_cpu_s: float = 0.0
-    losses: list[Array] = field(default_factory=list)
-    predicted: list[Array] = field(default_factory=list)
+    answers: list[tuple[Array, ...]] = field(default_factory=list)
+    """Of each night the values, or what scores need of the probabilities: losses, classes, confidences."""
     per_night: list[dict[str, float]] = field(default_factory=list)
 
-    def test(self, rows: Rows) -> None:
-        """Predict a night before it is learned; calibration learns from the outcomes."""
+    def test(self, rows: Rows) -> Array:
+        """Predict a night before it is learned, and return what was predicted; calibration learns from the outcomes."""
         started = time.process_time()
-        answers = self.model.learner.observe(rows)
+        predicted = self.model.learner.observe(rows)
         self.predict_cpu_s += time.process_time() - started
-        self.losses.append(row_losses(answers, rows.y))
-        self.predicted.append(answers.argmax(1) if answers.ndim > 1 else answers)
-        self.per_night.append(scores(answers, rows.y))
+        is_value = predicted.ndim == 1
+        self.answers.append((predicted,) if is_value else (row_losses(predicted, rows.y), *guesses(predicted)))
+        self.per_night.append(scores(predicted, rows.y))
+        return predicted
+
+    def learn(self, rows: Rows, shared_s: float, *, seed: int) -> None:
+        """Learn a night. The seconds of cleaning and encoding, which models share here, count for each."""
+        started = time.process_time()
+        self.model.learn(rows, seed=seed)
+        self.learn_cpu_s += time.process_time() - started + shared_s
 
     def scores(self, y: Array) -> dict[str, float]:
         """Return the scores over all predicted rows."""
-        predicted = np.concatenate(self.predicted)
-        if self.model.schema.task == "regression":
-            found = regression_scores(predicted, y)
+        answers = [np.concatenate(column) for column in zip(*self.answers, strict=True)]
+        if len(answers) == 1:
+            found = regression_scores(answers[0], y)
         else:
-            found = {
-                "log_loss": float(np.concatenate(self.losses).mean()),
-                "accuracy": float((predicted == y).mean()),
-                "macro_f1": macro_f1(predicted, y),
-            }
+            losses, predicted, confidence = answers
+            found = class_scores(losses, predicted, confidence, y)
         return {
             **found,
             "learn_cpu_s": round(self.learn_cpu_s, 3),
@@ -89,10 +93,12 @@ def compare(
     folder: Path,
     *,
     progress: Callable[[int, int], None] = lambda *_: None,
+    watch: Callable[[str, Array, Rows], None] = lambda *_: None,
 ) -> dict[str, Json]:
     """Replay the sources' rows as nights for every model; `folder` is for staging. Return the JSON of the design.
 
-    `progress` is told how many of how many rows are done. Raises `DataError` if there are fewer than two nights.
+    `progress` is told how many of how many rows are done, `watch` each model's name with its answers to a night, and
+    the night's rows with their outcomes. Raises `DataError` if there are fewer than two nights.
     """
     increment = read_increment(sources, {}, folder)
     _check_typed(increment, bench.typed)
@@ -105,8 +111,11 @@ def compare(
         started = time.process_time()
         schema, rows = _prepare(tables, schema, bench.rules, n_done)
         shared_s = time.process_time() - started
-        for entrant in entrants.values():
-            _one_night(entrant, schema, rows, shared_s, seed=bench.seed, scored=n_nights > 0)
+        for name, entrant in entrants.items():
+            entrant.model.grow(schema)
+            if n_nights:
+                watch(name, entrant.test(rows), rows)
+            entrant.learn(rows, shared_s, seed=bench.seed)
         if n_nights:
             outcomes.append(rows.y)
         n_done += len(rows)
@@ -253,16 +262,6 @@ def _prepare(tables: Sequence[Any], schema: Schema, rules: Rules, n_before: int)
         batches.append(schema.encode(table, keys, column))
         n_before += table.num_rows
     return schema, Rows([concat(batches)])
-
-
-def _one_night(entrant: _Entrant, schema: Schema, rows: Rows, shared_s: float, *, seed: int, scored: bool) -> None:
-    """Test, then train. The seconds of cleaning and encoding, which models share here, count for each."""
-    entrant.model.grow(schema)
-    if scored:
-        entrant.test(rows)
-    started = time.process_time()
-    entrant.model.learn(rows, seed=seed)
-    entrant.learn_cpu_s += time.process_time() - started + shared_s
 
 
 def _result(entrants: Mapping[str, _Entrant], outcomes: list[Array]) -> dict[str, Json]:

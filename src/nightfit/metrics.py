@@ -18,12 +18,17 @@ CLIP = 1e-6
 
 
 SCORES = {
-    "classification": {"log_loss": "log loss", "accuracy": "accuracy", "macro_f1": "macro F1"},
+    "classification": {
+        "log_loss": "log loss",
+        "accuracy": "accuracy",
+        "macro_f1": "macro F1",
+        "calibration_error": "calibration error",
+    },
     "regression": {"rmse": "RMSE", "mae": "MAE", "r2": "R²"},
 }
 """The scores of each task, and what people call them; of each the first is the loss that is learned."""
 
-HIGHER_IS_BETTER = {"accuracy", "macro_f1", "r2"}
+HIGHER_IS_BETTER = frozenset({"accuracy", "macro_f1", "r2"})
 
 
 def clipped(proba: Array) -> Array:
@@ -52,12 +57,14 @@ def macro_f1(predicted: Array, y: Array) -> float:
     return float(np.mean(2 * hits / np.bincount(codes)))
 
 
-def expected_calibration_error(proba: Array, y: Array, *, n_bins: int = 15) -> float:
-    """Return the confidence-weighted gap between confidence and accuracy (Guo et al., ICML 2017)."""
-    confidence, hit = proba.max(1), proba.argmax(1) == y
+def expected_calibration_error(confidence: Array, hit: Array, *, n_bins: int = 15) -> float:
+    """Return the mean gap between confidence, float [n], and accuracy, bool [n], over bins (Guo et al., ICML 2017).
+
+    The confidence is the probability of the class that is predicted, the gap of a bin weighted by its rows.
+    """
     bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
     gaps = [abs(float(np.sum(confidence[bins == b]) - np.sum(hit[bins == b]))) for b in range(n_bins)]
-    return sum(gaps) / len(y)
+    return sum(gaps) / len(hit)
 
 
 def scores(predicted: Array, y: Array) -> dict[str, float]:
@@ -77,12 +84,26 @@ def regression_scores(predicted: Array, y: Array) -> dict[str, float]:
 
 
 def classification_scores(proba: Array, y: Array) -> dict[str, float]:
-    """Return log loss, accuracy and macro F1 of n >= 1 rows."""
-    predicted = proba.argmax(1) if proba.shape[1] else np.full(len(y), -2)
+    """Return log loss, accuracy, macro F1 and expected calibration error of n >= 1 rows."""
+    predicted, confidence = guesses(proba)
+    return class_scores(row_losses(proba, y), predicted, confidence, y)
+
+
+def guesses(proba: Array) -> tuple[Array, Array]:
+    """Return each row's likeliest class, int [n], and its probability, float [n]; -2 and 0 if there is no class."""
+    if not proba.shape[1]:
+        return np.full(len(proba), -2), np.zeros(len(proba))
+    return proba.argmax(1), proba.max(1)
+
+
+def class_scores(losses: Array, predicted: Array, confidence: Array, y: Array) -> dict[str, float]:
+    """Return the scores of rows from what is left of their probabilities: log losses and `guesses`."""
+    hit = predicted == y
     return {
-        "log_loss": float(row_losses(proba, y).mean()),
-        "accuracy": float(np.mean(predicted == y)),
+        "log_loss": float(losses.mean()),
+        "accuracy": float(hit.mean()),
         "macro_f1": macro_f1(predicted, y),
+        "calibration_error": expected_calibration_error(confidence, hit),
     }
 
 

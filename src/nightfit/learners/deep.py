@@ -44,7 +44,7 @@ AVERAGE = 0.5
 REPLAYED = 2
 """Rows of each memory for each new row."""
 
-MIN_STEPS, MAX_EPOCHS = 60, 10
+MIN_STEPS, MAX_EPOCHS = 30, 10
 """A small night takes at least so many steps, in at most so many epochs: 100 rows in three epochs teach little."""
 
 LEAST_ERROR = 1e-12

@@ -46,7 +46,10 @@ class Inputs(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What a forward pass leaves: outputs [M + 1, n, K], each layer's activations [M, n, h], the embedded ids."""
+    """What a forward pass leaves: outputs [M + 1, n, K], each layer's activations [M, n, h], the embedded ids.
+
+    The first layer's activations lie in memory as [n, M h]: one product computes those of all members.
+    """
 
     outputs: Tensor
     layers: list[Tensor]
@@ -114,8 +117,9 @@ class Mlp(nn.Module):
         self._backward_linear(x, g[-1], d)
         g = _through(g[:-1], w["w_out"], done.layers[-1], d["w_out"], d["b_out"])
         for i in reversed(range(c.n_blocks - 1)):
+            g = _rectified(g, done.layers[i + 1])
             g = _through(g, w["w_hidden"][i], done.layers[i], d["w_hidden"][i], d["b_hidden"][i])
-        first = g.transpose(0, 1).reshape(n, -1)
+        first = _rectified(g.transpose(0, 1).reshape(n, -1), done.layers[0].transpose(0, 1).reshape(n, -1))
         torch.sum(first, 0, out=d["b_in"])
         torch.mm(x.dense.t(), first, out=d["w_dense"])
         torch.mm(x.waves.t(), first[:, : N_PERIODIC * c.d_hidden], out=d["w_waves"])
@@ -129,10 +133,16 @@ class Mlp(nn.Module):
 
 
 def _through(g: Tensor, weight: Tensor, below: Tensor, d_weight: Tensor, d_bias: Tensor) -> Tensor:
-    """Take a gradient [M, n, out] through a layer and the ReLU below it; write those of weight and bias."""
+    """Take a gradient [M, n, out] through a linear layer; write those of weight and bias."""
     torch.bmm(below.transpose(1, 2), g, out=d_weight)
     torch.sum(g, 1, keepdim=True, out=d_bias)
-    return torch.bmm(g, weight.transpose(1, 2)).mul_(below > 0)
+    return torch.bmm(g, weight.transpose(1, 2))
+
+
+def _rectified(g: Tensor, active: Tensor) -> Tensor:
+    """Take a gradient through the ReLU that left `active`: one kernel, where a mask and a product are three."""
+    through: Tensor = torch.ops.aten.threshold_backward(g, active, 0)
+    return through
 
 
 def _scatter(into: Tensor, ids: Tensor, rows: Tensor) -> None:
