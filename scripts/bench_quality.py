@@ -39,7 +39,6 @@ from nightfit.sources.increment import Cut
 INCREMENTAL = ("seed", "sgd", "gnb", "sk_mlp", "skorch", "lgb_continue", "arf")
 RETRAINED = ("lgb_all", "lgb_window")
 MODELS = {"deep": {}, "linear": {}, "new": {"kind": "mlp", "memory_rows": 0}}
-START, END = "<!-- bench_quality starts -->", "<!-- bench_quality ends -->"
 
 Scores: TypeAlias = dict[str, dict[str, float]]
 """Scores by model."""
@@ -189,11 +188,11 @@ def observed_row(name: str, ours: Scores) -> list[str]:
     ]
 
 
-def write(path: Path, text: str) -> None:
-    """Put the tables between their marks in a page."""
-    page = path.read_text(encoding="utf-8")
-    before, _, rest = page.partition(START)
-    path.write_text(f"{before}{START}\n{text}{END}{rest.partition(END)[2]}", encoding="utf-8")
+def write(path: Path, text: str, bench: str) -> None:
+    """Put a bench's tables between its marks in a page."""
+    start, end = f"<!-- {bench} starts -->", f"<!-- {bench} ends -->"
+    before, _, rest = path.read_text(encoding="utf-8").partition(start)
+    path.write_text(f"{before}{start}\n{text}{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 def main() -> None:
@@ -227,7 +226,7 @@ def main() -> None:
     text = table(HEAD, rows) + ("\nClasses observed, not declared:\n\n" + table(OBSERVED, observed) if observed else "")
     print(text, end="")
     if typed.write:
-        write(typed.write, text)
+        write(typed.write, text, "bench_quality")
 
 
 if __name__ == "__main__":
