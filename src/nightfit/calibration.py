@@ -26,6 +26,9 @@ CAUTION = 0.01 * np.add.outer((np.log2(TEMPERATURES) - 1) ** 2, (np.arange(len(P
 FADE = 0.8
 """What a night's evidence is still worth a night later."""
 
+LIMIT = 0.3
+"""Nats by which a night can speak against a pair, at most: one on which everything changed must not rule for weeks."""
+
 FULL_ROWS = 200
 """Rows of a full night; a night of fewer counts, and fades the others, in proportion."""
 
@@ -95,7 +98,7 @@ class Calibration:
         odds = math.log(self.guard / (1 - self.guard)) + excess
         self.guard = min(max(1 / (1 + math.exp(-odds)), GUARD_LOW), GUARD_HIGH)
         weight = min(len(y) / FULL_ROWS, 1.0)
-        self.losses = FADE**weight * self.losses + weight * losses
+        self.losses = FADE**weight * self.losses + weight * np.minimum(losses - losses.min(), LIMIT)
 
     def count(self, y: Array) -> None:
         """Count the classes of learned rows."""

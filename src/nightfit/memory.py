@@ -66,6 +66,10 @@ class Memory(_Sample):
 class Recent(_Sample):
     """The latest rows, oldest first."""
 
+    def latest(self, n: int) -> Recent:
+        """Return the latest n rows alone."""
+        return Recent(n, self.batch.take(slice(max(len(self) - n, 0), None)))
+
     def add(self, batch: Batch) -> None:
         """Append rows, and let the oldest go."""
         joined = concat([self.batch, batch.take(batch.can_learn)])

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from nightfit.batch import Array
-from nightfit.calibration import FADE, FULL_ROWS, MAX_ROWS, PRIOR_SHARES
+from nightfit.calibration import FADE, FULL_ROWS, LIMIT, MAX_ROWS, PRIOR_SHARES
 from nightfit.moments import CLAMP, STATISTICS, Moments, merged, no_moments, scale
 
 CAUTION = 1e-4 * (np.arange(len(PRIOR_SHARES)) - 3.0) ** 2
@@ -70,7 +70,7 @@ class TargetScale:
             return
         losses = np.square(np.outer(1 - PRIOR_SHARES, z) - wanted).mean(1)
         weight = min(len(wanted) / FULL_ROWS, 1.0)
-        self.losses = FADE**weight * self.losses + weight * losses
+        self.losses = FADE**weight * self.losses + weight * np.minimum(losses - losses.min(), LIMIT)
 
     def count(self, y: Array) -> tuple[float, float]:
         """Take learned targets into the moments and the range.

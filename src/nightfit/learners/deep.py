@@ -44,6 +44,9 @@ AVERAGE = 0.5
 REPLAYED = 2
 """Rows of each memory for each new row."""
 
+RECENT_NIGHTS = 3
+"""Recent rows are as many as so many nights like tonight's have: a concept that ends is forgotten as soon."""
+
 MIN_STEPS, MAX_EPOCHS = 30, 10
 """A small night takes at least so many steps, in at most so many epochs: 100 rows in three epochs teach little."""
 
@@ -159,9 +162,10 @@ class DeepLearner(Calibrated):
         with one_thread():
             self._meet(rows)
             n_epochs = self._n_epochs(len(rows))
+            recent = self._recent.latest(RECENT_NIGHTS * len(rows))
             for epoch in range(n_epochs):
                 for block in rows.shuffled(BLOCK_ROWS, seed=seed * n_epochs + epoch):
-                    self._learn_block(block, random)
+                    self._learn_block(block, recent, random)
         self._remember(rows)
 
     def _n_epochs(self, n_rows: int) -> int:
@@ -169,9 +173,9 @@ class DeepLearner(Calibrated):
         per_epoch = math.ceil((n_rows + n_replayed) / self.config.batch_size)
         return max(self.config.n_epochs, min(math.ceil(MIN_STEPS / per_epoch), MAX_EPOCHS))
 
-    def _learn_block(self, block: Batch, random: np.random.Generator) -> None:
+    def _learn_block(self, block: Batch, recent: Recent, random: np.random.Generator) -> None:
         """Take one step per minibatch of the block's rows and replayed ones, shuffled together."""
-        pools = [block, *(m.draw(REPLAYED * len(block), random) for m in (self._reservoir, self._recent))]
+        pools = [block, *(m.draw(REPLAYED * len(block), random) for m in (self._reservoir, recent))]
         rows = concat(pools)
         pool = torch.from_numpy(np.repeat(np.arange(len(pools)), [len(p) for p in pools])).to(self._device)
         regimes = torch.tensor(REGIMES, device=self._device)[:, None]
