@@ -16,10 +16,6 @@ RATE = 0.02
 SHARE = 0.2
 MAX_ROWS = 1_000
 
-LIMIT = 0.1
-"""Nats by which a member's loss counts as higher than the best one's, at most: a night on which everything changes, and
-every member is wrong, says little about tomorrow."""
-
 
 class Mixture:
     """Weights (float64 [M], summing to 1) of members."""
@@ -38,6 +34,6 @@ class Mixture:
 
     def observe(self, losses: Array, n_rows: int) -> None:
         """Learn from the members' mean losses, float64 [M], on rows that they had not learned."""
-        scores = np.log(self.weights) - RATE * min(n_rows, MAX_ROWS) * np.minimum(losses - losses.min(), LIMIT)
+        scores = np.log(self.weights) - RATE * min(n_rows, MAX_ROWS) * losses
         weights = np.exp(scores - scores.max())
         self.weights = (1 - SHARE) * weights / weights.sum() + SHARE / len(weights)

@@ -50,6 +50,10 @@ RECENT_NIGHTS = 3
 MIN_STEPS, MAX_EPOCHS = 30, 10
 """A small night takes at least so many steps, in at most so many epochs: 100 rows in three epochs teach little."""
 
+LIMIT = 0.1
+"""Nats by which a member's log loss counts as higher than the best one's, at most: a night on which everything changes,
+and every member is confidently wrong, says little about tomorrow. (The log of a squared error needs no such limit.)"""
+
 LEAST_ERROR = 1e-12
 """Mean squared errors, in variances of the target, count at least this much: an exact answer has no log."""
 
@@ -118,6 +122,7 @@ class DeepLearner(Calibrated):
         target, members = self._target, self._members(known)
         if target is None:
             losses = np.array([row_losses(p, known.y).mean() for p in members])
+            losses = np.minimum(losses, losses.min() + LIMIT)
         else:
             errors = np.square(members - target.standard(known.y)).mean(1)
             losses = 0.5 * np.log(np.maximum(errors, LEAST_ERROR))
