@@ -50,7 +50,7 @@ class Concept:
         """Draw a teacher."""
         centre = np.zeros(D_NUM)
         if told:
-                centre[:TOLD] = 1.5 * random.normal(size=TOLD)
+            centre[:TOLD] = 1.5 * random.normal(size=TOLD)
         pairs = random.normal(size=(D_NUM, D_NUM)) / D_NUM
         return cls(random.normal(size=D_NUM), pairs, random.normal(size=(2, N_CATEGORIES)), centre)
 

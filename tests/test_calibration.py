@@ -145,10 +145,9 @@ def test_a_sorted_night_is_seen_as_a_whole() -> None:
     n = 3 * MAX_ROWS
     y = np.repeat([0, 1], n // 2)
     calibration = Calibration(np.ones(2))
-    calibration.observe(np.tile([0.01, 0.99], (n, 1)), y)
-    assert calibration.losses[4, 0] - CAUTION[4, 0] * 0.8 == pytest.approx(
-        (-math.log(0.99) - math.log(0.01)) / 2, rel=0.01
-    )
+    calibration.observe(np.tile([0.4, 0.6], (n, 1)), y)
+    seen = calibration.losses - CAUTION * 0.8
+    assert seen[4, 0] - seen[0, -1] == pytest.approx((-math.log(0.4) - math.log(0.6)) / 2 - math.log(2), rel=0.01)
 
 
 def test_state_is_a_snapshot() -> None:
@@ -163,3 +162,24 @@ def test_state_is_a_snapshot() -> None:
     assert all(np.array_equal(saved[name], copies[name]) for name in copies)
     loaded = Calibration.from_arrays(calibration.arrays())
     assert all(np.array_equal(array, loaded.arrays()[name]) for name, array in calibration.arrays().items())
+
+
+def test_one_night_on_which_everything_changed_does_not_rule_for_weeks() -> None:
+    """A learner that is right again the night after is believed again within a week."""
+    random = np.random.default_rng(0)
+    calibration = Calibration()
+    calibration.grow(2)
+    calibration.count(random.integers(0, 2, 1000))
+
+    def night(*, wrong: bool) -> None:
+        y = random.integers(0, 2, 500)
+        right = np.where(random.random(500) < 0.05, 1 - y, y) ^ wrong
+        calibration.observe(np.eye(2)[right] * 0.9 + 0.05, y)
+
+    for _ in range(20):
+        night(wrong=False)
+    night(wrong=True)
+    for _ in range(6):
+        night(wrong=False)
+    assert calibration.chosen[1] <= 0.03
+    assert calibration.chosen[0] <= 1

@@ -10,7 +10,7 @@ from scipy import stats
 from nightfit.batch import Batch
 from nightfit.checkpoint import pack, unpack
 from nightfit.identity import hash_positions
-from nightfit.memory import Memory
+from nightfit.memory import Memory, Recent
 
 
 def a_batch(rows: list[int], place: str = "a") -> Batch:
@@ -81,3 +81,20 @@ def test_an_empty_memory_keeps_its_widths() -> None:
     loaded = Memory.from_arrays(10, unpack(pack(memory.arrays())))
     loaded.add(a_batch([1, 2]))
     assert len(loaded) == 2
+
+
+def test_rows_are_deleted_by_key() -> None:
+    """A forgotten row is gone, from both kinds of memory; the others stay, in their order."""
+    batch = a_batch(list(range(8)))
+    for memory in (filled([batch]), Recent(10, batch)):
+        before = memory.batch.x_num[:, 0].tolist()
+        assert memory.forget(a_batch([3, 5, 99]).key_hash) == 2
+        assert memory.batch.x_num[:, 0].tolist() == [i for i in before if i not in {3, 5}]
+
+
+def test_the_latest_rows_are_the_last_that_came() -> None:
+    """However many are asked for, and from none."""
+    memory = Recent(10, a_batch(list(range(8))))
+    for n in (0, 3, 8, 100):
+        assert memory.latest(n).batch.x_num[:, 0].tolist() == list(range(8))[8 - min(n, 8) :]
+    assert len(Recent(10).latest(5)) == 0

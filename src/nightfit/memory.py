@@ -34,6 +34,12 @@ class _Sample:
         x_cat[:, : old.x_cat.shape[1]] = old.x_cat
         self.batch = Batch(old.key_hash, x_num, x_cat, old.y)
 
+    def forget(self, keys: Array) -> int:
+        """Delete the rows of these keys (hashes, uint64), and return how many there were."""
+        gone = np.isin(self.batch.key_hash, keys)
+        self.batch = self.batch.take(~gone)
+        return int(gone.sum())
+
     def draw(self, n: int, random: np.random.Generator) -> Batch:
         """Return n rows (all, if there are fewer), drawn without replacement."""
         return self.batch.take(random.permutation(len(self.batch))[:n])

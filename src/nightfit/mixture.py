@@ -29,7 +29,7 @@ class Mixture:
         return cls(np.full(n_members, 1 / n_members))
 
     def apply(self, proba: Array) -> Array:
-        """Average members' probabilities [M, n, K] to [n, K]."""
+        """Average members' probabilities [M, n, K] to [n, K], or values [M, n] to [n]."""
         return np.asarray(np.tensordot(self.weights, proba, 1))
 
     def observe(self, losses: Array, n_rows: int) -> None:

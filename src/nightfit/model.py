@@ -94,6 +94,10 @@ class Model:
         self.learner.learn(rows, seed=seed * 100_003 + self.n_nights)
         self.n_nights += 1
 
+    def forget(self, keys: Array) -> int:
+        """Delete the rows of these keys (hashes, uint64) from every memory, and return how many were there."""
+        return self.learner.forget(keys) + self.holdout.forget(keys)
+
     def is_finite(self) -> bool:
         """Say whether every number that predicts is finite."""
         return all(np.isfinite(a).all() for a in self.state()[1]["model"].values() if a.dtype.kind == "f")

@@ -164,6 +164,7 @@ def check_learner(make: Callable[[Normaliser], Learner], *, task: Task = "classi
         _check_resume(make, schema, seed)
         _check_odd_nights(make, schema, seed)
     _check_progress(make, task, seed)
+    _check_forgetting(make, schema_of(3, 2, n_categories=4, n_classes=3, task=task), seed)
     for n_classes in (1, 2, 3) if task == "classification" else (0,):
         for declared in (False, True) if n_classes else (False,):
             _check_growth_of_learner(make, n_classes, seed, declared=declared)
@@ -324,6 +325,25 @@ def _check_odd_nights(make: Callable[[Normaliser], Learner], schema: Schema, see
         _night(model, Rows([block]))
         model = saved_and_loaded(model, make)
     assert model.is_finite(), "what a learner keeps must be finite"
+
+
+def _check_forgetting(make: Callable[[Normaliser], Learner], schema: Schema, seed: int) -> None:
+    """Check that a key which is to be forgotten is in no array, and that this changes no prediction."""
+    import numpy as np
+
+    model = model_of(make, schema.task)
+    model.grow(schema)
+    nights = [random_night(schema, 200, seed + night) for night in range(3)]
+    for rows in nights:
+        _night(model, rows)
+    keys = np.concatenate([block.key_hash[::3] for rows in nights for block in rows.chunks()])
+    before = model.predict_rows(nights[0])
+    model.learner.forget(keys)
+    held = [a for a in _arrays(model).values() if a.dtype == np.uint64]
+    assert not any(np.isin(a, keys).any() for a in held), "forgotten keys must be in no array"
+    assert model.learner.forget(keys) == 0, "what is forgotten cannot be forgotten again"
+    assert np.array_equal(model.predict_rows(nights[0]), before), "forgetting rows must not change predictions"
+    _night(model, random_night(schema, 200, seed + 9))
 
 
 def _check_progress(make: Callable[[Normaliser], Learner], task: Task, seed: int) -> None:

@@ -112,6 +112,10 @@ class Learner(Protocol):
         """Take the first classes as known ahead: each counts as seen once by the class prior."""
         ...
 
+    def forget(self, keys: Array) -> int:
+        """Delete the rows of these keys (hashes, uint64) from every memory, and return how many; weights stay."""
+        ...
+
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
         """Return what predicting needs, what only learning needs, and the rest as JSON."""
         ...

@@ -304,6 +304,10 @@ class DeepLearner(Calibrated):
         averages = {name: grown(moments[name], old.shapes, self._net.shapes) for name in _AVERAGES}
         self._start_optimiser({"step": moments["step"], **averages})
 
+    def forget(self, keys: Array) -> int:
+        """Delete rows from both memories."""
+        return self._reservoir.forget(keys) + self._recent.forget(keys)
+
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
         """Return the weights that serve by name; weights, moments and memories for learning; the network's shape."""
         served = self._net.flat.data if self._served is None else self._served

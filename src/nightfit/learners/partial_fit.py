@@ -121,6 +121,10 @@ class PartialFitLearner(Calibrated):
         self._seen = np.concatenate([self._seen, np.zeros(sizes.n_outputs - len(self._seen), bool)])
         self._calibration.grow(sizes.n_outputs)
 
+    def forget(self, keys: Array) -> int:  # noqa: ARG002 - no memory
+        """Return 0: it keeps no rows."""
+        return 0
+
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
         """Return weights and calibration."""
         return {**self._weights, "seen": self._seen, **self._calibration.arrays()}, {}, {}
