@@ -56,8 +56,8 @@ def test_a_night_without_rows_changes_nothing(config: LearnerConfig) -> None:
 def test_every_night_has_its_own_random_state() -> None:
     """Another night, and another seed, shuffle differently; the same ones alike."""
     one, two, other = (learned(MlpConfig(), seed=seed).state()[1]["model"] for seed in (0, 0, 1))
-    assert np.array_equal(one["learner.net.w_dense"], two["learner.net.w_dense"])
-    assert not np.array_equal(one["learner.net.w_dense"], other["learner.net.w_dense"])
+    assert np.array_equal(one["learner.net.w_value"], two["learner.net.w_value"])
+    assert not np.array_equal(one["learner.net.w_value"], other["learner.net.w_value"])
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)

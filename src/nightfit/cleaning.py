@@ -73,9 +73,9 @@ def parse_features(table: Any, schema: Schema, missing: tuple[str, ...]) -> tupl
     """Return the schema's columns as parsed values, and where (bool [n], by column) a value is of another kind."""
     columns: dict[str, Any] = {}
     bad: dict[str, Array] = {}
-    for column in schema.columns:
-        if column.name in table.column_names:
-            columns[column.name], bad[column.name] = parse(table[column.name].combine_chunks(), column.kind, missing)
+    there = dict(zip(table.column_names, table.columns, strict=True))
+    for column in (column for column in schema.columns if column.name in there):
+        columns[column.name], bad[column.name] = parse(there[column.name].combine_chunks(), column.kind, missing)
     return (pa.table(columns) if columns else _no_columns(table.num_rows)), bad
 
 

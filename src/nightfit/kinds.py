@@ -144,6 +144,8 @@ def _parse_float(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Arr
         return ~np.isnan(values) & ~np.isin(values, _floats_of(missing)), values
     if kind == "datetime" and pa.types.is_timestamp(column.type):
         return _mask(column), _seconds(column)
+    if kind == "numeric" and pa.types.is_string(column.type) and (clean := _clean_floats(column)) is not None:
+        return ~np.isnan(clean) & ~np.isin(clean, _floats_of(missing)), clean
     text = as_text(column, missing)
     return _mask(text), {"numeric": _numbers, "boolean": _booleans, "datetime": _times}[kind](text)
 
@@ -164,6 +166,15 @@ def _mask(column: Any) -> Array:  # noqa: ANN401
 def _numbers(text: Any) -> Array:  # noqa: ANN401
     readable = pc.if_else(pc.match_substring_regex(text, _NUMBER), pc.utf8_ltrim(text, characters="+"), None)
     return _floats(pc.cast(readable, pa.float64()))
+
+
+def _clean_floats(text: Any) -> Array | None:  # noqa: ANN401
+    """Return the numbers of a column of text that holds nothing else (NaN where null), or None: much the faster way."""
+    try:
+        values = _floats(pc.cast(text, pa.float64()))
+    except pa.ArrowInvalid:
+        return None
+    return values if np.isfinite(values).sum() == len(text) - text.null_count else None
 
 
 def _booleans(text: Any) -> Array:  # noqa: ANN401

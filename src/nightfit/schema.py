@@ -193,9 +193,9 @@ class Schema:
 
         Columns of the schema that the table does not have are missing; other columns are ignored.
         """
-        n = table.num_rows
-        numbers = [feature for column in self.numeric for feature in _numbers(column, table)]
-        ids = [_lookup(table, column) for column in self.categorical]
+        n, there = table.num_rows, dict(zip(table.column_names, table.columns, strict=True))
+        numbers = [feature for column in self.numeric for feature in _numbers(column, there.get(column.name), n)]
+        ids = [_lookup(column, there.get(column.name), n) for column in self.categorical]
         return Batch(
             key_hash=key_hash,
             x_num=np.stack(numbers, 1) if numbers else np.zeros((n, 0)),
@@ -250,11 +250,8 @@ def label_order(label: str) -> tuple[bool, float, str]:
     return (True, 0.0, label) if math.isnan(number) else (False, number, label)
 
 
-def _numbers(column: Column, table: Any) -> list[Array]:  # noqa: ANN401
-    if column.name in table.column_names:
-        values = table[column.name].to_numpy().astype(np.float64)
-    else:
-        values = np.full(table.num_rows, np.nan)
+def _numbers(column: Column, parsed: Any, n: int) -> list[Array]:  # noqa: ANN401
+    values = np.full(n, np.nan) if parsed is None else np.asarray(parsed.to_numpy(), np.float64)
     return _time_features(values) if column.kind == "datetime" else [values]
 
 
@@ -268,10 +265,10 @@ def _time_features(seconds: Array) -> list[Array]:
     return [wave(circle) for circle in circles for wave in (np.sin, np.cos)]
 
 
-def _lookup(table: Any, column: Column) -> Array:  # noqa: ANN401
-    if column.name not in table.column_names:
-        return np.full(table.num_rows, column.missing_id, np.int32)
-    return _map(table[column.name], column.categories, column.unseen_id, column.missing_id).astype(np.int32)
+def _lookup(column: Column, parsed: Any, n: int) -> Array:  # noqa: ANN401
+    if parsed is None:
+        return np.full(n, column.missing_id, np.int32)
+    return _map(parsed, column.categories, column.unseen_id, column.missing_id).astype(np.int32)
 
 
 def _map(text: Any, ids: Mapping[str, int], other: int, null: int) -> Array:  # noqa: ANN401

@@ -14,6 +14,12 @@ from nightfit.quantity import TargetScale
 
 Arrays: TypeAlias = Mapping[str, Array]
 
+GROUPS = (range(3), range(3, 5), range(5, 7))
+"""The MLPs of the ensemble, in groups that learn the same rows. The linear member, after them, learns with the first.
+
+The first of each group reads the sines and cosines too: the others stay smooth where rows are few.
+"""
+
 
 class Scorer:
     """Predicts as the learner that left these arrays would, to within float32's rounding.
@@ -55,15 +61,18 @@ def _mlp_outputs(arrays: Arrays, z: Array, x_cat: Array) -> Array:
     n, (n_members, h, _) = len(z), w["w_out"].shape
     missing = np.isnan(z)
     value = np.where(missing, np.float32(0), z)
-    dense = np.stack([value, missing.astype(np.float32)], 2).reshape(n, len(w["w_dense"]))
     angles = value[:, :, None] * arrays["frequencies"]
     waves = np.concatenate([np.sin(angles), np.cos(angles)], 2) * ~missing[:, :, None]
-    first = w["b_in"] + dense @ w["w_dense"] + w["embedding"][x_cat].reshape(n, len(w["w_cat"])) @ w["w_cat"]
-    first[:, : w["w_waves"].shape[1]] += waves.reshape(n, len(w["w_waves"])) @ w["w_waves"]
+    first = w["b_in"] + value @ w["w_value"] + w["embedding"][x_cat].reshape(n, len(w["w_cat"])) @ w["w_cat"]
+    linear = w["l_out"] + value @ w["l_value"] + w["l_cat"][x_cat].sum(1)
+    if missing.any():
+        flags = missing.astype(np.float32)
+        first, linear = first + flags @ w["w_missing"], linear + flags @ w["l_missing"]
+    periodic = (waves.reshape(n, len(w["w_waves"])) @ w["w_waves"]).reshape(n, -1, h)
+    first.reshape(n, n_members, h)[:, [members.start for members in GROUPS]] += periodic
     x = np.maximum(first, 0).reshape(n, n_members, h).swapaxes(0, 1)
     for weight, bias in zip(w["w_hidden"], w["b_hidden"], strict=True):
         x = np.maximum(x @ weight + bias, 0)
-    linear = w["l_out"] + dense @ w["l_dense"] + w["l_cat"][x_cat].sum(1)
     return np.concatenate([x @ w["w_out"] + w["b_out"], linear[None]])
 
 

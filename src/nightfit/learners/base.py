@@ -34,7 +34,7 @@ class MlpConfig:
     """Sines and cosines of each number, that some members read."""
     n_epochs: int = 3
     """Passes over the new rows each night; more in a small night."""
-    batch_size: int = 128
+    batch_size: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     memory_rows: int = 20_000

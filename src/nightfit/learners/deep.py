@@ -8,7 +8,7 @@ moments live on over the nights; some members serve the average of their weights
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,22 +20,25 @@ from nightfit.errors import ConfigError
 from nightfit.jsontypes import Json
 from nightfit.learners.base import Arrays, MlpConfig, part
 from nightfit.learners.calibrated import Calibrated
-from nightfit.learners.mlp import N_MEMBERS, Inputs, Mlp, grown, views
+from nightfit.learners.mlp import N_MEMBERS, Inputs, Mlp, Parts, grown, n_frequencies, views
 from nightfit.memory import Memory, Recent
 from nightfit.metrics import row_losses
 from nightfit.mixture import MAX_ROWS, Mixture
 from nightfit.normaliser import Normaliser
 from nightfit.quantity import TargetScale
 from nightfit.schema import Sizes, Task
-from nightfit.scorer import calibration_in
+from nightfit.scorer import GROUPS, calibration_in
 
-NEW, RESERVOIR, RECENT = range(3)
-"""Pools of rows: tonight's, a sample of all nights before, the latest rows before."""
+RESERVOIR, NEW, RECENT = range(3)
+"""Pools of rows: a sample of all nights before, tonight's, the latest rows before.
 
-REGIMES = (RESERVOIR, NEW, RECENT, RESERVOIR, NEW, RECENT, RESERVOIR, RESERVOIR)
-"""The pool that each member learns besides tonight's rows (NEW: none); the linear member's stands last."""
+In a minibatch they lie in this order, so that those of each regime lie together.
+"""
 
-AVERAGED = (0, 1, 2, 6)
+REGIMES = (RESERVOIR, NEW, RECENT)
+"""The pool that each group of members learns besides tonight's rows (NEW: none)."""
+
+AVERAGED = (0, 2, 3, 5)
 """Members that serve the average of their weights over the nights."""
 
 AVERAGE = 0.5
@@ -44,8 +47,9 @@ AVERAGE = 0.5
 REPLAYED = 2
 """Rows of each memory for each new row."""
 
-RECENT_NIGHTS = 3
-"""Recent rows are as many as so many nights like tonight's have: a concept that ends is forgotten as soon."""
+RECENT_NIGHTS, MIN_RECENT = 3, 1_000
+"""Recent rows are as many as so many nights like tonight's have: a concept that ends is forgotten as soon. But no fewer
+than so many: a night of one row is not a reason to learn the last three."""
 
 MIN_STEPS, MAX_EPOCHS = 30, 10
 """A small night takes at least so many steps, in at most so many epochs: 100 rows in three epochs teach little."""
@@ -53,6 +57,9 @@ MIN_STEPS, MAX_EPOCHS = 30, 10
 LIMIT = 0.1
 """Nats by which a member's log loss counts as higher than the best one's, at most: a night on which everything changes,
 and every member is confidently wrong, says little about tomorrow. (The log of a squared error needs no such limit.)"""
+
+LEAST_ROWS = 32
+"""A step's mean is over at least so many rows: the gradient of one row is mostly noise, and no night a single one."""
 
 LEAST_ERROR = 1e-12
 """Mean squared errors, in variances of the target, count at least this much: an exact answer has no log."""
@@ -81,9 +88,10 @@ class DeepLearner(Calibrated):
         self._seen = torch.zeros(0, dtype=torch.bool, device=self._device)
         self._build(Sizes(0, 0, 0, 0))
 
-    def _build(self, sizes: Sizes) -> None:
+    def _build(self, sizes: Sizes, waves: int | None = None) -> None:
         generator = torch.Generator().manual_seed(self._seed)
-        self._net = Mlp(self.config, sizes, generator).to(self._device)
+        waves = n_frequencies(self.config, sizes.d_num) if waves is None else waves
+        self._net = Mlp(self.config, sizes, waves, generator).to(self._device)
         self._served: Tensor | None = None
         self._start_optimiser({})
 
@@ -140,7 +148,7 @@ class DeepLearner(Calibrated):
     def _members(self, batch: Batch) -> Array:
         """Return each member's raw answers, float64 [M + 1, n, K] or [M + 1, n], by the weights that serve."""
         with one_thread():
-            outputs = self._net(self._inputs(batch), self._served).outputs
+            outputs = self._net(self._inputs(batch), self._served)
             if self._target is not None:
                 values: Array = outputs[..., 0].cpu().double().numpy()
                 return values
@@ -167,27 +175,35 @@ class DeepLearner(Calibrated):
         with one_thread():
             self._meet(rows)
             n_epochs = self._n_epochs(len(rows))
-            recent = self._recent.latest(RECENT_NIGHTS * len(rows))
+            recent = self._recent.latest(max(RECENT_NIGHTS * len(rows), MIN_RECENT))
             for epoch in range(n_epochs):
                 for block in rows.shuffled(BLOCK_ROWS, seed=seed * n_epochs + epoch):
                     self._learn_block(block, recent, random)
         self._remember(rows)
 
     def _n_epochs(self, n_rows: int) -> int:
-        n_replayed = sum(min(REPLAYED * n_rows, len(memory)) for memory in (self._reservoir, self._recent))
+        n_replayed = sum(min(self._n_replayed(n_rows), len(memory)) for memory in (self._reservoir, self._recent))
         per_epoch = math.ceil((n_rows + n_replayed) / self.config.batch_size)
         return max(self.config.n_epochs, min(math.ceil(MIN_STEPS / per_epoch), MAX_EPOCHS))
 
+    def _n_replayed(self, n_rows: int) -> int:
+        """Return how many rows of each memory go with new ones; of so few that a step is not full, as many as fill it."""
+        return max(REPLAYED * n_rows, (self.config.batch_size - n_rows) // 2)
+
     def _learn_block(self, block: Batch, recent: Recent, random: np.random.Generator) -> None:
-        """Take one step per minibatch of the block's rows and replayed ones, shuffled together."""
-        pools = [block, *(m.draw(REPLAYED * len(block), random) for m in (self._reservoir, recent))]
+        """Take one step per minibatch of the block's rows and replayed ones, each with the same share of every pool."""
+        n = self._n_replayed(len(block))
+        pools = [self._reservoir.draw(n, random), block, recent.draw(n, random)]
         rows = concat(pools)
-        pool = torch.from_numpy(np.repeat(np.arange(len(pools)), [len(p) for p in pools])).to(self._device)
-        regimes = torch.tensor(REGIMES, device=self._device)[:, None]
-        counts = ((pool == NEW) | (pool == regimes)).float()
         inputs, y = self._inputs(rows), self._outcomes(rows.y)
-        for index in torch.from_numpy(random.permutation(len(rows))).to(self._device).split(self.config.batch_size):  # type: ignore[no-untyped-call]
-            self._step(inputs.take(index), y[index], counts[:, index])
+        starts = np.cumsum([0, *map(len, pools[:-1])])
+        orders = [start + random.permutation(len(pool)) for start, pool in zip(starts, pools, strict=True)]
+        n_steps = math.ceil(len(rows) / self.config.batch_size)
+        assert self._net.flat.grad is not None
+        weights, gradients = self._net.parts(self._net.flat.data), self._net.parts(self._net.flat.grad)
+        for parts in zip(*(np.array_split(order, n_steps) for order in orders), strict=True):
+            index = torch.from_numpy(np.concatenate(parts)).to(self._device)
+            self._step(inputs.take(index), y[index], [len(part) for part in parts], weights, gradients)
 
     def _outcomes(self, y: Array) -> Tensor:
         """Return what outputs are held against: class indices, or standardised values."""
@@ -195,21 +211,27 @@ class DeepLearner(Calibrated):
             return torch.from_numpy(self._target.standard(y)).float().to(self._device)
         return torch.from_numpy(y.astype(np.int64)).to(self._device)
 
-    def _step(self, x: Inputs, y: Tensor, counts: Tensor) -> None:
-        """Take one step down the members' mean losses, each over the rows that count for it.
+    def _step(self, x: Inputs, y: Tensor, counts: Sequence[int], weights: Parts, gradients: Parts) -> None:
+        """Take one step down the members' mean losses, each over its own rows; `counts` are those of the pools.
 
         The loss is the cross-entropy, or half the squared error.
         """
-        done = self._net(x)
-        if self._target is not None:
-            g = done.outputs.sub_(y[:, None])
-        else:
-            g = torch.softmax(done.outputs.masked_fill_(~self._seen, -torch.inf), 2)
-            g.sub_(torch.nn.functional.one_hot(y, g.shape[2]))
-        g.mul_((counts / counts.sum(1, keepdim=True).clamp(min=1)).unsqueeze(2))
-        assert self._net.flat.grad is not None
-        self._net.backward(x, done, g, self._net.flat.grad)
+        ends = np.cumsum(counts).tolist()
+        rows = [slice(ends[min(pool, NEW)] - counts[min(pool, NEW)], ends[max(pool, NEW)]) for pool in REGIMES]
+        passes = self._net.passes(x, rows, weights)
+        wanted = y[:, None] if self._target is not None else torch.nn.functional.one_hot(y, len(self._seen))
+        at_outputs = [self._gradient(done.outputs, wanted[own]) for done, own in zip(passes, rows, strict=True)]
+        self._net.backward(passes, at_outputs, weights, gradients)
         self._optimiser.step()
+
+    def _gradient(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """Return the gradient of the mean losses at a group's outputs [m, n, K].
+
+        `wanted`: one-hot classes, or values, [n, K].
+        """
+        if self._target is None:
+            outputs = torch.softmax(outputs.masked_fill_(~self._seen, -torch.inf), 2)
+        return outputs.sub_(wanted).div_(max(len(wanted), LEAST_ROWS))
 
     def _meet(self, rows: Rows) -> None:
         """Let a class that is learned for the first time start at its share of tonight's rows."""
@@ -222,7 +244,7 @@ class DeepLearner(Calibrated):
             return
         level = torch.zeros(N_MEMBERS + 1, 1, device=self._device)
         if self._seen.any():
-            logits = self._net(self._inputs(rows.sample(MAX_ROWS))).outputs.masked_fill(~self._seen, -torch.inf)
+            logits = self._net(self._inputs(rows.sample(MAX_ROWS))).masked_fill(~self._seen, -torch.inf)
             level = torch.logsumexp(logits, 2).mean(1, keepdim=True)
         share = torch.from_numpy(np.log(np.maximum(counts, 1) / counts.sum())).float().to(self._device)
         for flat in (self._net.flat.data, self._served):
@@ -241,7 +263,7 @@ class DeepLearner(Calibrated):
         for flat in (self._net.flat.data, self._served):
             if flat is not None:
                 w = views(flat, self._net.shapes)
-                for name in ("w_out", "b_out", "l_dense", "l_cat", "l_out"):
+                for name in ("w_out", "b_out", "l_value", "l_missing", "l_cat", "l_out"):
                     w[name].mul_(factor)
                 for name in ("b_out", "l_out"):
                     w[name].add_(shift)
@@ -263,10 +285,13 @@ class DeepLearner(Calibrated):
         before = torch.zeros_like(flat)
         w, h = views(before, self._net.shapes), self.config.d_hidden
         for m in AVERAGED:
-            for name in ("b_in", "w_dense", "w_cat", "w_waves"):
+            for name in ("b_in", "w_value", "w_missing", "w_cat"):
                 w[name][..., m * h : (m + 1) * h] = AVERAGE
             for weight in (w["w_hidden"][:, m], w["b_hidden"][:, m], w["w_out"][m], w["b_out"][m]):
                 weight.fill_(AVERAGE)
+        for g, members in enumerate(GROUPS):  # whose first reads the waves
+            if members.start in AVERAGED:
+                w["w_waves"][:, g * h : (g + 1) * h] = AVERAGE
         self._served = torch.lerp(flat, self._served, before)
 
     @torch.no_grad()
@@ -287,7 +312,8 @@ class DeepLearner(Calibrated):
         A new category takes over the embedding that stood for it until now; those of a new column start apart.
         """
         old, moments = self._net, self._optimiser.state[self._net.flat]
-        self._net = Mlp(self.config, sizes, torch.Generator().manual_seed(self._seed)).to(self._device)
+        generator, waves = torch.Generator().manual_seed(self._seed), len(old.frequencies)
+        self._net = Mlp(self.config, sizes, waves, generator).to(self._device)
         n_old = old.shapes["embedding"][0]
         parents = torch.from_numpy(parent_ids).to(self._device)
         inherits = torch.arange(n_old, sizes.n_ids, device=self._device)
@@ -333,14 +359,13 @@ class DeepLearner(Calibrated):
                     f"a lineage keeps its network's shape, however {name} is {getattr(self.config, name)} now and was "
                     f"{data[name]}; set it back, or give the new model another name",
                 )
-        d_num = len(arrays["net.w_dense"]) // 2
         sizes = Sizes(
-            d_num,
+            len(arrays["net.w_value"]),
             len(arrays["net.w_cat"]) // self.config.d_embedding,
             len(arrays["net.embedding"]),
             len(arrays["seen"]),
         )
-        self._build(sizes)
+        self._build(sizes, len(arrays["frequencies"]))
         self._seen, self._mixture = self._tensor(arrays["seen"]), Mixture(arrays["mixture"])
         self._calibration = calibration_in(arrays)
         half = self.config.memory_rows // 2

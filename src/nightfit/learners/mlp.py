@@ -2,6 +2,7 @@
 
 All weights lie in one flat vector, so that a step of the optimiser, an average over the nights and a checkpoint are
 one operation each. The gradient is derived by hand: at these sizes autograd costs as much as the matrix products.
+Members that learn the same rows form a group, and a group computes its own rows alone.
 
 The first layer reads of every number its standardised value, a missing flag, and sines and cosines (periodic
 embeddings: Gorishniy, Rubachev & Babenko, NeurIPS 2022, here with fixed frequencies), and of every category a learned
@@ -11,6 +12,7 @@ embedding. Rows of its weights stand in the order of the columns: a new column, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -18,42 +20,54 @@ from torch import Tensor, nn
 
 from nightfit.learners.base import MlpConfig
 from nightfit.schema import Sizes
+from nightfit.scorer import GROUPS
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
 Weights: TypeAlias = dict[str, Tensor]
 
-N_MEMBERS = 7
+N_MEMBERS = GROUPS[-1].stop
 """MLPs of the ensemble; the linear member comes after them."""
 
-N_PERIODIC = 3
-"""Members, from the first on, that read the sines and cosines too: the others stay smooth where rows are few."""
+MAX_WAVES = 512
+"""Sines and cosines of a row, at most: hundreds of columns get fewer each, or none, as their products would cost most
+of the time, and so many inputs fit noise."""
 
 
 class Inputs(NamedTuple):
     """Rows as the network reads them, computed once for all steps.
 
-    `dense`: float32 [n, 2 d_num], value and missing flag of each number. `waves`: float32 [n, 2 F d_num].
-    `ids`: int64 [n, d_cat].
+    `value`: float32 [n, d_num], 0 where missing. `missing`: float32 [n, m], flags of the columns `holes` (int64 [m])
+    alone, which miss a value in some of these rows. `waves`: float32 [n, 2 F d_num]. `ids`: int64 [n, d_cat].
     """
 
-    dense: Tensor
+    value: Tensor
+    missing: Tensor
+    holes: Tensor
     waves: Tensor
     ids: Tensor
 
-    def take(self, index: Tensor) -> Inputs:
-        """Return the rows that an index names."""
-        return Inputs(self.dense[index], self.waves[index], self.ids[index])
+    def take(self, rows: Tensor | slice) -> Inputs:
+        """Return the rows that an index or a slice names."""
+        return Inputs(self.value[rows], self.missing[rows], self.holes, self.waves[rows], self.ids[rows])
 
 
 class Pass(NamedTuple):
-    """What a forward pass leaves: outputs [M + 1, n, K], each layer's activations [M, n, h], the embedded ids.
+    """What a forward pass leaves of one group: its rows, the embedded ids, activations, and outputs [m, n, K].
 
-    The first layer's activations lie in memory as [n, M h]: one product computes those of all members.
+    The first layer's activations lie in memory as [n, m h]: one product computes those of all members.
     """
 
-    outputs: Tensor
-    layers: list[Tensor]
+    x: Inputs
     embedded: Tensor
+    layers: list[Tensor]
+    outputs: Tensor
+
+
+class Parts(NamedTuple):
+    """Views of a flat vector by name: whole ones, and those of each group."""
+
+    all: Weights
+    groups: list[Weights]
 
 
 class Mlp(nn.Module):
@@ -64,21 +78,24 @@ class Mlp(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, config: MlpConfig, sizes: Sizes, generator: torch.Generator) -> None:
+    def __init__(self, config: MlpConfig, sizes: Sizes, n_frequencies: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
-        self.shapes = _shapes(config, sizes)
+        self.shapes = _shapes(config, sizes, n_frequencies)
         self.flat = nn.Parameter(torch.zeros(_numel(self.shapes)), requires_grad=False)
         # Quarter turns for each standard deviation, and their multiples: from one slow wave to a fine grid.
-        self.register_buffer("frequencies", torch.arange(1, config.n_frequencies + 1) * math.pi / 4)
+        self.register_buffer("frequencies", torch.arange(1, n_frequencies + 1) * math.pi / 4)
         self._start(generator)
 
     def _start(self, generator: torch.Generator) -> None:
-        """Draw the first weights (He et al., ICCV 2015); outputs start at zero: the class prior, or the mean."""
+        """Draw the first weights (He et al., ICCV 2015); outputs start at zero: the class prior, or the mean.
+
+        Missing flags start at zero too: one that was never set says nothing.
+        """
         w = views(self.flat.data, self.shapes)
-        d_in = max(len(w["w_dense"]) // 2 + len(w["w_cat"]), 1)
+        d_in = max(len(w["w_value"]) + len(w["w_cat"]), 1)
         scales = {
-            "w_dense": (2 / d_in) ** 0.5,
+            "w_value": (2 / d_in) ** 0.5,
             "w_waves": (2 / max(len(w["w_waves"]), 1)) ** 0.5,
             "w_cat": (2 / d_in) ** 0.5,
             "w_hidden": (2 / self.config.d_hidden) ** 0.5,
@@ -86,54 +103,109 @@ class Mlp(nn.Module):
         }
         for name, scale in scales.items():
             w[name].normal_(0, scale, generator=generator)
-        w["w_dense"][1::2] = 0  # a flag that was never set says nothing
 
     def inputs(self, z: Tensor, ids: Tensor) -> Inputs:
         """Return what the network reads of numbers z [n, d_num] (NaN where missing) and category ids [n, d_cat]."""
         missing = torch.isnan(z)
+        holes = missing.any(0).nonzero()[:, 0]
         value = torch.nan_to_num(z)
         angles = value.unsqueeze(2) * self.frequencies
-        waves = torch.cat([angles.sin(), angles.cos()], 2) * ~missing.unsqueeze(2)
-        return Inputs(torch.stack([value, missing.float()], 2).flatten(1), waves.flatten(1), ids)
+        waves = torch.cat([angles.sin(), angles.cos()], 2)
+        waves[:, holes] *= ~missing[:, holes, None]
+        return Inputs(value, missing[:, holes].float(), holes, waves.flatten(1), ids)
 
-    def forward(self, x: Inputs, flat: Tensor | None = None) -> Pass:
-        """Compute outputs with the module's weights, or with another flat vector of them."""
-        c, n = self.config, len(x.dense)
-        w = views(self.flat.data if flat is None else flat, self.shapes)
-        embedded = w["embedding"][x.ids].flatten(1)
-        first = torch.addmm(w["b_in"], x.dense, w["w_dense"]).addmm_(embedded, w["w_cat"])
-        first[:, : N_PERIODIC * c.d_hidden].addmm_(x.waves, w["w_waves"])
-        layers = [first.relu_().view(n, N_MEMBERS, c.d_hidden).transpose(0, 1)]
-        for weight, bias in zip(w["w_hidden"], w["b_hidden"], strict=True):
-            layers.append(torch.baddbmm(bias, layers[-1], weight).relu_())
-        linear = torch.addmm(w["l_out"], x.dense, w["l_dense"]) + w["l_cat"][x.ids].sum(1)
-        outputs = torch.cat([torch.baddbmm(w["b_out"], layers[-1], w["w_out"]), linear[None]])
-        return Pass(outputs, layers, embedded)
+    def forward(self, x: Inputs, flat: Tensor | None = None) -> Tensor:
+        """Compute all members' outputs with the module's weights, or with another flat vector of them."""
+        passes = self.passes(x, [slice(None)] * len(GROUPS), self.parts(self.flat.data if flat is None else flat))
+        first, *others = (done.outputs for done in passes)
+        return torch.cat([first[:-1], *others, first[-1:]])
 
-    def backward(self, x: Inputs, done: Pass, g: Tensor, into: Tensor) -> None:
-        """Write the loss's gradient into the flat vector `into`, from its gradient g [M + 1, n, K] at the outputs."""
-        c, n = self.config, len(x.dense)
-        w, d = views(self.flat.data, self.shapes), views(into, self.shapes)
-        self._backward_linear(x, g[-1], d)
-        g = _through(g[:-1], w["w_out"], done.layers[-1], d["w_out"], d["b_out"])
+    def parts(self, flat: Tensor) -> Parts:
+        """Return views of a flat vector of weights, or of their gradient: made once, used by many steps."""
+        return Parts(views(flat, self.shapes), [_of_group(views(flat, self.shapes), g) for g in range(len(GROUPS))])
+
+    def passes(self, x: Inputs, rows: Sequence[slice], weights: Parts) -> list[Pass]:
+        """Compute each group's outputs on its own rows; those of the first group end with the linear member's."""
+        embedded = weights.all["embedding"][x.ids].flatten(1)
+        passes = [self._forward(x.take(own), embedded[own], w) for own, w in zip(rows, weights.groups, strict=True)]
+        outputs = torch.cat([passes[0].outputs, _linear(passes[0].x, weights.all)[None]])
+        return [passes[0]._replace(outputs=outputs), *passes[1:]]
+
+    def _forward(self, x: Inputs, embedded: Tensor, w: Weights) -> Pass:
+        h, n = self.config.d_hidden, len(x.value)
+        first = torch.addmm(w["b_in"], x.value, w["w_value"]).addmm_(embedded, w["w_cat"])
+        if len(x.holes):
+            first.addmm_(x.missing, w["w_missing"][x.holes])
+        first[:, :h].addmm_(x.waves, w["w_waves"])
+        layers = [first.relu_().view(n, -1, h).transpose(0, 1)]
+        for i in range(self.config.n_blocks - 1):
+            layers.append(torch.baddbmm(w[f"b_{i}"], layers[-1], w[f"w_{i}"]).relu_())
+        return Pass(x, embedded, layers, torch.baddbmm(w["b_out"], layers[-1], w["w_out"]))
+
+    def backward(self, passes: Sequence[Pass], gradients: Sequence[Tensor], weights: Parts, into: Parts) -> None:
+        """Write the loss's gradient into the views `into`, from those [m, n, K] at each group's outputs."""
+        for name in ("embedding", "l_cat", "w_missing", "l_missing"):
+            into.all[name].zero_()
+        _backward_linear(passes[0].x, gradients[0][-1], into.all)
+        for done, gradient, w, d in zip(passes, gradients, weights.groups, into.groups, strict=True):
+            ids, embedded = self._backward(done, gradient[: len(d["w_out"])], w, d)
+            _scatter(into.all["embedding"], ids, embedded)
+
+    def _backward(self, done: Pass, gradient: Tensor, w: Weights, d: Weights) -> tuple[Tensor, Tensor]:
+        """Write a group's gradient; return the ids of its rows and the gradient at their embeddings."""
+        c, x, n = self.config, done.x, len(done.x.value)
+        gradient = _through(gradient, w["w_out"], done.layers[-1], d["w_out"], d["b_out"])
         for i in reversed(range(c.n_blocks - 1)):
-            g = _rectified(g, done.layers[i + 1])
-            g = _through(g, w["w_hidden"][i], done.layers[i], d["w_hidden"][i], d["b_hidden"][i])
-        first = _rectified(g.transpose(0, 1).reshape(n, -1), done.layers[0].transpose(0, 1).reshape(n, -1))
+            gradient = _rectified(gradient, done.layers[i + 1])
+            gradient = _through(gradient, w[f"w_{i}"], done.layers[i], d[f"w_{i}"], d[f"b_{i}"])
+        first = _rectified(gradient.transpose(0, 1).reshape(n, -1), done.layers[0].transpose(0, 1).reshape(n, -1))
         torch.sum(first, 0, out=d["b_in"])
-        torch.mm(x.dense.t(), first, out=d["w_dense"])
-        torch.mm(x.waves.t(), first[:, : N_PERIODIC * c.d_hidden], out=d["w_waves"])
+        torch.mm(x.value.t(), first, out=d["w_value"])
+        if len(x.holes):
+            d["w_missing"][x.holes] = x.missing.t() @ first
+        torch.mm(x.waves.t(), first[:, : c.d_hidden], out=d["w_waves"])
         torch.mm(done.embedded.t(), first, out=d["w_cat"])
-        _scatter(d["embedding"], x.ids, (first @ w["w_cat"].t()).view(-1, c.d_embedding))
+        return x.ids, (first @ w["w_cat"].t()).view(-1, c.d_embedding)
 
-    def _backward_linear(self, x: Inputs, g: Tensor, d: Weights) -> None:
-        torch.mm(x.dense.t(), g, out=d["l_dense"])
-        torch.sum(g, 0, out=d["l_out"])
-        _scatter(d["l_cat"], x.ids, g.repeat_interleave(x.ids.shape[1], 0))
+
+def _linear(x: Inputs, w: Weights) -> Tensor:
+    """Compute the linear member's outputs [n, K]."""
+    outputs = torch.addmm(w["l_out"], x.value, w["l_value"]).add_(w["l_cat"][x.ids].sum(1))
+    return outputs.addmm_(x.missing, w["l_missing"][x.holes]) if len(x.holes) else outputs
+
+
+def _backward_linear(x: Inputs, gradient: Tensor, d: Weights) -> None:
+    torch.mm(x.value.t(), gradient, out=d["l_value"])
+    if len(x.holes):
+        d["l_missing"][x.holes] = x.missing.t() @ gradient
+    torch.sum(gradient, 0, out=d["l_out"])
+    _scatter(d["l_cat"], x.ids, gradient.repeat_interleave(x.ids.shape[1], 0))
+
+
+def n_frequencies(config: MlpConfig, d_num: int) -> int:
+    """Return how many waves each number is read as, sines and cosines: what is asked for, or less of many numbers."""
+    return min(config.n_frequencies, MAX_WAVES // (2 * max(d_num, 1)))
+
+
+def _of_group(w: Weights, g: int) -> Weights:
+    """Return views of one group's weights; those of hidden layer i are `w_i` and `b_i`."""
+    m = slice(GROUPS[g].start, GROUPS[g].stop)
+    h = w["b_in"].shape[0] // N_MEMBERS
+    own = slice(m.start * h, m.stop * h)
+    hidden = {f"{kind}_{i}": w[f"{kind}_hidden"][i, m] for kind in "wb" for i in range(len(w["w_hidden"]))}
+    return hidden | {
+        "b_in": w["b_in"][own],
+        "w_value": w["w_value"][:, own],
+        "w_missing": w["w_missing"][:, own],
+        "w_waves": w["w_waves"][:, g * h : (g + 1) * h],
+        "w_cat": w["w_cat"][:, own],
+        "w_out": w["w_out"][m],
+        "b_out": w["b_out"][m],
+    }
 
 
 def _through(g: Tensor, weight: Tensor, below: Tensor, d_weight: Tensor, d_bias: Tensor) -> Tensor:
-    """Take a gradient [M, n, out] through a linear layer; write those of weight and bias."""
+    """Take a gradient [m, n, out] through a linear layer; write those of weight and bias."""
     torch.bmm(below.transpose(1, 2), g, out=d_weight)
     torch.sum(g, 1, keepdim=True, out=d_bias)
     return torch.bmm(g, weight.transpose(1, 2))
@@ -146,22 +218,24 @@ def _rectified(g: Tensor, active: Tensor) -> Tensor:
 
 
 def _scatter(into: Tensor, ids: Tensor, rows: Tensor) -> None:
-    into.zero_().index_add_(0, ids.flatten(), rows)
+    into.index_add_(0, ids.flatten(), rows)
 
 
-def _shapes(config: MlpConfig, sizes: Sizes) -> Shapes:
+def _shapes(config: MlpConfig, sizes: Sizes, n_frequencies: int) -> Shapes:
     m, h, e, k = N_MEMBERS, config.d_hidden, config.d_embedding, sizes.n_outputs
     return {
         "b_in": (m * h,),
-        "w_dense": (2 * sizes.d_num, m * h),
-        "w_waves": (2 * config.n_frequencies * sizes.d_num, N_PERIODIC * h),
+        "w_value": (sizes.d_num, m * h),
+        "w_missing": (sizes.d_num, m * h),
+        "w_waves": (2 * n_frequencies * sizes.d_num, len(GROUPS) * h),
         "w_cat": (e * sizes.d_cat, m * h),
         "embedding": (sizes.n_ids, e),
         "w_hidden": (config.n_blocks - 1, m, h, h),
         "b_hidden": (config.n_blocks - 1, m, 1, h),
         "w_out": (m, h, k),
         "b_out": (m, 1, k),
-        "l_dense": (2 * sizes.d_num, k),
+        "l_value": (sizes.d_num, k),
+        "l_missing": (sizes.d_num, k),
         "l_cat": (sizes.n_ids, k),
         "l_out": (k,),
     }

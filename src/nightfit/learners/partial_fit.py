@@ -23,6 +23,12 @@ from nightfit.quantity import TargetScale
 from nightfit.schema import Sizes, Task
 from nightfit.scorer import calibration_in, linear_raw
 
+CORRECTION = 0.05
+"""Share of its own error that a row's step takes away from a quantity's answer, at most.
+
+Half of that share is what the noise of the last rows adds to the error (docs/design.md has the figures).
+"""
+
 
 class PartialFitLearner(Calibrated):
     """One weight vector per class (one for all when there are two), trained one against the rest, calibrated.
@@ -65,15 +71,17 @@ class PartialFitLearner(Calibrated):
         return _started(sgd).partial_fit(x, y, classes=classes)
 
     def _regress(self, x: csr_matrix, z: Array) -> SGDRegressor:
-        """Do the same for a quantity. No step may overshoot its own row, as wide rows' would, and diverge.
+        """Do the same for a quantity, with steps that suit the width of a row.
 
-        A row's step changes its own answer by eta |x|^2 of the error: that is held to the whole error (normalised
-        least mean squares: Nagumo & Noda 1967).
+        A row's step changes its own answer by eta |x|^2 of the error: a hundred columns would make it overshoot, a few
+        hundred diverge. That share is held to `CORRECTION` (normalised least mean squares: Nagumo & Noda 1967).
         """
         sgd = SGDRegressor(loss="squared_error", **self._options())
         sgd.coef_, sgd.intercept_ = self._coef()[0], np.zeros(1)
         lengths = np.asarray(x.multiply(x).sum(1))[:, 0]  # at least 1, the bias
-        return _started(sgd).partial_fit(x, z, sample_weight=np.minimum(1, 1 / (self.config.learning_rate * lengths)))
+        return _started(sgd).partial_fit(
+            x, z, sample_weight=np.minimum(1, CORRECTION / (self.config.learning_rate * lengths))
+        )
 
     def _options(self) -> dict[str, Any]:
         c = self.config
