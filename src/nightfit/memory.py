@@ -42,7 +42,7 @@ class _Sample:
 
     def draw(self, n: int, random: np.random.Generator) -> Batch:
         """Return n rows (all, if there are fewer), drawn without replacement."""
-        return self.batch.take(random.permutation(len(self.batch))[:n])
+        return self.batch.take(random.choice(len(self.batch), min(n, len(self.batch)), replace=False))
 
     def arrays(self) -> dict[str, Array]:
         """Return the rows as named arrays."""

@@ -68,7 +68,7 @@ def _mlp_outputs(arrays: Arrays, z: Array, x_cat: Array) -> Array:
     if missing.any():
         flags = missing.astype(np.float32)
         first, linear = first + flags @ w["w_missing"], linear + flags @ w["l_missing"]
-    periodic = (waves.reshape(n, len(w["w_waves"])) @ w["w_waves"]).reshape(n, -1, h)
+    periodic = (waves.reshape(n, len(w["w_waves"])) @ w["w_waves"]).reshape(n, len(GROUPS), h)
     first.reshape(n, n_members, h)[:, [members.start for members in GROUPS]] += periodic
     x = np.maximum(first, 0).reshape(n, n_members, h).swapaxes(0, 1)
     for weight, bias in zip(w["w_hidden"], w["b_hidden"], strict=True):
