@@ -137,7 +137,7 @@ class Mlp(nn.Module):
         if len(x.holes):
             first.addmm_(x.missing, w["w_missing"][x.holes])
         first[:, :h].addmm_(x.waves, w["w_waves"])
-        layers = [first.relu_().view(n, -1, h).transpose(0, 1)]
+        layers = [first.relu_().view(n, len(w["w_out"]), h).transpose(0, 1)]
         for i in range(self.config.n_blocks - 1):
             layers.append(torch.baddbmm(w[f"b_{i}"], layers[-1], w[f"w_{i}"]).relu_())
         return Pass(x, embedded, layers, torch.baddbmm(w["b_out"], layers[-1], w["w_out"]))
@@ -158,7 +158,8 @@ class Mlp(nn.Module):
         for i in reversed(range(c.n_blocks - 1)):
             gradient = _rectified(gradient, done.layers[i + 1])
             gradient = _through(gradient, w[f"w_{i}"], done.layers[i], d[f"w_{i}"], d[f"b_{i}"])
-        first = _rectified(gradient.transpose(0, 1).reshape(n, -1), done.layers[0].transpose(0, 1).reshape(n, -1))
+        wide = (n, len(d["b_in"]))
+        first = _rectified(*(a.transpose(0, 1).reshape(wide) for a in (gradient, done.layers[0])))
         torch.sum(first, 0, out=d["b_in"])
         torch.mm(x.value.t(), first, out=d["w_value"])
         if len(x.holes):
