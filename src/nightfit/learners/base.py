@@ -31,7 +31,7 @@ class MlpConfig:
     d_embedding: int = 8
     """Numbers that stand for one category."""
     n_frequencies: int = 8
-    """Sines and cosines of each number, that some members read."""
+    """Sines and cosines of each number, at most, that some members read."""
     n_epochs: int = 3
     """Passes over the new rows each night; more in a small night."""
     batch_size: int = 256
