@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,14 +88,21 @@ def live(model: Model, rows: Rows) -> float:
     return loss
 
 
-def plasticity(n_nights: int, seed: int, *, told: bool) -> float:
-    """Return the log loss on a new concept after 5 nights of it, relative to a fresh learner's."""
+def plasticity(n_nights: int, seed: int, *, told: bool) -> tuple[float, float]:
+    """Return the log loss on a new concept after 5 nights of it, relative to a fresh learner's, and what nights cost.
+
+    The cost is the CPU time of the last 50 nights, relative to that of nights 51 to 100.
+    """
     random, schema = np.random.default_rng((seed, told)), a_schema()
     old, fresh = a_model(schema, seed), a_model(schema, seed)
+    seconds = []
     for i in range(n_nights):
         if i % LENGTH == 0:
             concept = Concept.draw(random, told=told)
-        live(old, concept.night(random, schema))
+        rows = concept.night(random, schema)
+        started = time.process_time()
+        live(old, rows)
+        seconds.append(time.process_time() - started)
     concept = Concept.draw(random, told=told)
     for _ in range(5):
         rows = concept.night(random, schema)
@@ -102,7 +110,7 @@ def plasticity(n_nights: int, seed: int, *, told: bool) -> float:
         live(fresh, rows)
     test = concept.night(random, schema, 5000)
     losses = [float(row_losses(model.predict_rows(test), test.y).mean()) for model in (old, fresh)]
-    return losses[0] / losses[1]
+    return losses[0] / losses[1], sum(seconds[-50:]) / sum(seconds[50:100])
 
 
 def forgetting(seed: int, *, told: bool, memory_rows: int) -> tuple[float, float]:
@@ -128,18 +136,20 @@ def main() -> None:
     seeds = [int(seed) for seed in typed.seeds.split(",")]
     rows = []
     for told, name in ((True, "features tell which concept holds"), (False, "they do not")):
-        ratio = statistics.fmean(plasticity(typed.nights, seed, told=told) for seed in seeds)
+        runs = [plasticity(typed.nights, seed, told=told) for seed in seeds]
+        ratio, cost = (statistics.fmean(column) for column in zip(*runs, strict=True))
         found = {m: [forgetting(seed, told=told, memory_rows=m) for seed in seeds] for m in (20_000, 0)}
         level, with_memory = (statistics.fmean(column) for column in zip(*found[20_000], strict=True))
         level_without, without = (statistics.fmean(column) for column in zip(*found[0], strict=True))
         closer = 1 - (with_memory - level) / (without - level_without)
         rows.append([
-            name, f"{ratio:.3f}", f"{level:.3f} -> {with_memory:.3f}", f"{level_without:.3f} -> {without:.3f}",
-            f"{closer:.0%}",
+            name, f"{ratio:.3f}", f"{cost:.2f}", f"{level:.3f} -> {with_memory:.3f}",
+            f"{level_without:.3f} -> {without:.3f}", f"{closer:.0%}",
         ])  # fmt: skip
         print("  ".join(rows[-1]), file=sys.stderr, flush=True)
     head = (
         "stream", f"new concept after {typed.nights:,} nights, relative to a fresh learner",
+        "CPU of the last 50 nights, relative to nights 51 to 100",
         "a concept returns, old level -> first night", "the same without memory", "closer to its old level by",
     )  # fmt: skip
     text = table(head, rows)
