@@ -7,7 +7,6 @@ moments live on over the nights; some members serve the average of their weights
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -15,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nightfit.batch import BLOCK_ROWS, Array, Batch, Rows, concat
+from nightfit.batch import Array, Batch, Rows
 from nightfit.errors import ConfigError
 from nightfit.jsontypes import Json
-from nightfit.learners.base import Arrays, MlpConfig, part
+from nightfit.learners.base import Arrays, MlpConfig
 from nightfit.learners.calibrated import Calibrated
 from nightfit.learners.mlp import N_MEMBERS, Inputs, Mlp, Parts, grown, n_frequencies, views
-from nightfit.memory import Memory, Recent
+from nightfit.learners.replay import Replay
 from nightfit.metrics import row_losses
 from nightfit.mixture import MAX_ROWS, Mixture
 from nightfit.normaliser import Normaliser
@@ -29,30 +28,11 @@ from nightfit.quantity import TargetScale
 from nightfit.schema import Sizes, Task
 from nightfit.scorer import GROUPS, calibration_in
 
-RESERVOIR, NEW, RECENT = range(3)
-"""Pools of rows: a sample of all nights before, tonight's, the latest rows before.
-
-In a minibatch they lie in this order, so that those of each regime lie together.
-"""
-
-REGIMES = (RESERVOIR, NEW, RECENT)
-"""The pool that each group of members learns besides tonight's rows (NEW: none)."""
-
 AVERAGED = (0, 2, 3, 5)
 """Members that serve the average of their weights over the nights."""
 
 AVERAGE = 0.5
 """The share of the nights before in that average."""
-
-REPLAYED = 2
-"""Rows of each memory for each new row."""
-
-RECENT_NIGHTS, MIN_RECENT = 3, 1_000
-"""Recent rows are as many as so many nights like tonight's have: a concept that ends is forgotten as soon. But no fewer
-than so many: a night of one row is not a reason to learn the last three."""
-
-MIN_STEPS, MAX_EPOCHS = 30, 10
-"""A small night takes at least so many steps, in at most so many epochs: 100 rows in three epochs teach little."""
 
 LIMIT = 0.1
 """Nats by which a member's log loss counts as higher than the best one's, at most: a night on which everything changes,
@@ -84,7 +64,7 @@ class DeepLearner(Calibrated):
         self.config, self.normaliser = config, normaliser
         self._device, self._seed = torch.device(device), seed
         self._mixture = Mixture.even(N_MEMBERS + 1)
-        self._reservoir, self._recent = Memory(config.memory_rows // 2), Recent(config.memory_rows // 2)
+        self._replay = Replay(config)
         self._seen = torch.zeros(0, dtype=torch.bool, device=self._device)
         self._build(Sizes(0, 0, 0, 0))
 
@@ -171,39 +151,16 @@ class DeepLearner(Calibrated):
     @torch.no_grad()
     def _learn(self, rows: Rows, *, seed: int) -> None:
         """Take a few epochs over the new rows, mixed with replayed ones; then remember the new ones."""
-        random = np.random.default_rng(seed)
         with one_thread(), no_denormals():
             self._meet(rows)
-            n_epochs = self._n_epochs(len(rows))
-            recent = self._recent.latest(max(RECENT_NIGHTS * len(rows), MIN_RECENT))
-            for epoch in range(n_epochs):
-                for block in rows.shuffled(BLOCK_ROWS, seed=seed * n_epochs + epoch):
-                    self._learn_block(block, recent, random)
-        self._remember(rows)
-
-    def _n_epochs(self, n_rows: int) -> int:
-        n_replayed = sum(min(self._n_replayed(n_rows), len(memory)) for memory in (self._reservoir, self._recent))
-        per_epoch = math.ceil((n_rows + n_replayed) / self.config.batch_size)
-        return max(self.config.n_epochs, min(math.ceil(MIN_STEPS / per_epoch), MAX_EPOCHS))
-
-    def _n_replayed(self, n_rows: int) -> int:
-        """Return how many rows of each memory go with new ones: at least as many as fill a step."""
-        return max(REPLAYED * n_rows, (self.config.batch_size - n_rows) // 2)
-
-    def _learn_block(self, block: Batch, recent: Recent, random: np.random.Generator) -> None:
-        """Take one step per minibatch of the block's rows and replayed ones, each with the same share of every pool."""
-        n = self._n_replayed(len(block))
-        pools = [self._reservoir.draw(n, random), block, recent.draw(n, random)]
-        rows = concat(pools)
-        inputs, y = self._inputs(rows), self._outcomes(rows.y)
-        starts = np.cumsum([0, *map(len, pools[:-1])])
-        orders = [start + random.permutation(len(pool)) for start, pool in zip(starts, pools, strict=True)]
-        n_steps = math.ceil(len(rows) / self.config.batch_size)
-        assert self._net.flat.grad is not None
-        weights, gradients = self._net.parts(self._net.flat.data), self._net.parts(self._net.flat.grad)
-        for parts in zip(*(np.array_split(order, n_steps) for order in orders), strict=True):
-            index = torch.from_numpy(np.concatenate(parts)).to(self._device)
-            self._step(inputs.take(index), y[index], [len(part) for part in parts], weights, gradients)
+            assert self._net.flat.grad is not None
+            weights, gradients = self._net.parts(self._net.flat.data), self._net.parts(self._net.flat.grad)
+            for block, minibatches in self._replay.blocks(rows, seed=seed):
+                inputs, y = self._inputs(block), self._outcomes(block.y)
+                for index, own in minibatches:
+                    chosen = torch.from_numpy(index).to(self._device)
+                    self._step(inputs.take(chosen), y[chosen], own, weights, gradients)
+        self._replay.remember(rows)
 
     def _outcomes(self, y: Array) -> Tensor:
         """Return what outputs are held against: class indices, or standardised values."""
@@ -211,13 +168,11 @@ class DeepLearner(Calibrated):
             return torch.from_numpy(self._target.standard(y)).float().to(self._device)
         return torch.from_numpy(y.astype(np.int64)).to(self._device)
 
-    def _step(self, x: Inputs, y: Tensor, counts: Sequence[int], weights: Parts, gradients: Parts) -> None:
-        """Take one step down the members' mean losses, each over its own rows; `counts` are those of the pools.
+    def _step(self, x: Inputs, y: Tensor, rows: Sequence[slice], weights: Parts, gradients: Parts) -> None:
+        """Take one step down the members' mean losses, each over its group's rows.
 
         The loss is the cross-entropy, or half the squared error.
         """
-        ends = np.cumsum(counts).tolist()
-        rows = [slice(ends[min(pool, NEW)] - counts[min(pool, NEW)], ends[max(pool, NEW)]) for pool in REGIMES]
         passes = self._net.passes(x, rows, weights)
         wanted = y[:, None] if self._target is not None else torch.nn.functional.one_hot(y, len(self._seen))
         at_outputs = [self._gradient(done.outputs, wanted[own]) for done, own in zip(passes, rows, strict=True)]
@@ -271,11 +226,6 @@ class DeepLearner(Calibrated):
         for name, power in zip(_AVERAGES, (2, 4), strict=True):
             moments[name].mul_(factor**power)
 
-    def _remember(self, rows: Rows) -> None:
-        for block in rows.chunks():
-            self._reservoir.add(block)
-            self._recent.add(block)
-
     def _serve(self) -> None:
         """Renew the weights that serve: averaged over the nights for some members, tonight's for the others."""
         flat = self._net.flat.data
@@ -301,8 +251,7 @@ class DeepLearner(Calibrated):
             self._grow_net(sizes, parent_ids)
         else:
             self._build(sizes)
-        for memory in (self._reservoir, self._recent):
-            memory.grow(sizes.d_num, missing_ids)
+        self._replay.grow(sizes, missing_ids)
         self._calibration.grow(sizes.n_outputs)
         self._seen = torch.cat([self._seen, self._seen.new_zeros(sizes.n_outputs - len(self._seen))])
 
@@ -332,7 +281,7 @@ class DeepLearner(Calibrated):
 
     def forget(self, keys: Array) -> int:
         """Delete rows from both memories."""
-        return self._reservoir.forget(keys) + self._recent.forget(keys)
+        return self._replay.forget(keys)
 
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
         """Return the weights that serve by name; weights, moments and memories for learning; the network's shape."""
@@ -340,8 +289,7 @@ class DeepLearner(Calibrated):
         arrays = self._named("net", served)
         arrays |= {"frequencies": _numpy(self._net.frequencies), "mixture": self._mixture.weights}
         arrays |= {"seen": _numpy(self._seen), **self._calibration.arrays()}
-        extra = {f"reservoir.{name}": array for name, array in self._reservoir.arrays().items()}
-        extra |= {f"recent.{name}": array for name, array in self._recent.arrays().items()}
+        extra = self._replay.arrays()
         moments = self._optimiser.state[self._net.flat]
         if moments:
             extra |= self._named("weights", self._net.flat.data) | {"step": _numpy(moments["step"])}
@@ -368,9 +316,7 @@ class DeepLearner(Calibrated):
         self._build(sizes, len(arrays["frequencies"]))
         self._seen, self._mixture = self._tensor(arrays["seen"]), Mixture(arrays["mixture"])
         self._calibration = calibration_in(arrays)
-        half = self.config.memory_rows // 2
-        self._reservoir = Memory.from_arrays(half, part(extra, "reservoir"))
-        self._recent = Recent.from_arrays(half, part(extra, "recent"))
+        self._replay = Replay(self.config, extra)
         if "step" in extra:
             self._served, self._net.flat.data = self._flat(arrays, "net"), self._flat(extra, "weights")
             moments = {name: self._flat(extra, name) for name in _AVERAGES}
