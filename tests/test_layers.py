@@ -59,8 +59,9 @@ MODULES = sorted(
 def test_imports_go_down(module: str) -> None:
     """A file imports only from lower layers, or from its own folder."""
     path = SRC / f"{module.replace('.', '/')}.py"
-    path = path if path.exists() else SRC / module / "__init__.py"
-    folder = module.rpartition(".")[0]
+    is_folder = not path.exists()
+    path = SRC / module / "__init__.py" if is_folder else path
+    folder = module if is_folder else module.rpartition(".")[0]
     for name in imports(path):
         assert rank(name) < rank(module) or (folder and name.startswith(f"{folder}.")), f"{module} imports {name}"
 
