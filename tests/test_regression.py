@@ -186,6 +186,7 @@ def test_compare_scores_are_those_of_an_independent_count(
     page = (shop / "r.html").read_text()
     assert "RMSE, night by night (lower is better)" in page
     assert "R²" in page
+    assert "Classes" not in page
     plain = nightfit("compare", "data.csv", *options).out
     assert "RMSE" in plain
 

@@ -40,10 +40,10 @@ def write(result: Mapping[str, Any], path: Path, *, title: str) -> None:
 def page(result: Mapping[str, Any], *, title: str) -> str:
     """Return the page."""
     heading = escape(f"nightfit compare: {title}")
+    classes = f"Classes {result.get('classes', 'declared')}. " if result["task"] == "classification" else ""
     facts = escape(
         f"{result['rows']:,} rows in {result['nights']} nights. Every night was predicted whole before any of its rows "
-        f"was learned. Classes {result.get('classes', 'declared')}, seed {result.get('seed', 0)}, "
-        f"on {result.get('device', 'cpu')}."
+        f"was learned. {classes}Seed {result.get('seed', 0)}, on {result.get('device', 'cpu')}."
     )
     named = SCORES[result["task"]]
     curves = "".join(
