@@ -16,6 +16,10 @@ RATE = 0.02
 SHARE = 0.2
 MAX_ROWS = 1_000
 
+LIMIT = 2.0
+"""A member loses at most a factor of exp(2) to the best one in a night: one on which all changes, and every member is
+confidently wrong by nats that differ by chance, says little about tomorrow."""
+
 
 class Mixture:
     """Weights (float64 [M], summing to 1) of members."""
@@ -34,6 +38,7 @@ class Mixture:
 
     def observe(self, losses: Array, n_rows: int) -> None:
         """Learn from the members' mean losses, float64 [M], on rows that they had not learned."""
-        scores = np.log(self.weights) - RATE * min(n_rows, MAX_ROWS) * losses
+        evidence = RATE * min(n_rows, MAX_ROWS) * (losses - losses.min())
+        scores = np.log(self.weights) - np.minimum(evidence, LIMIT)
         weights = np.exp(scores - scores.max())
         self.weights = (1 - SHARE) * weights / weights.sum() + SHARE / len(weights)

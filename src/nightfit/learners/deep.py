@@ -34,10 +34,6 @@ AVERAGED = (0, 2, 3, 5)
 AVERAGE = 0.5
 """The share of the nights before in that average."""
 
-LIMIT = 0.1
-"""Nats by which a member's log loss counts as higher than the best one's, at most: a night on which everything changes,
-and every member is confidently wrong, says little about tomorrow. (The log of a squared error needs no such limit.)"""
-
 LEAST_ROWS = 32
 """A step's mean is over at least so many rows: the gradient of one row is mostly noise, and no night a single one."""
 
@@ -110,7 +106,6 @@ class DeepLearner(Calibrated):
         target, members = self._target, self._members(known)
         if target is None:
             losses = np.array([row_losses(p, known.y).mean() for p in members])
-            losses = np.minimum(losses, losses.min() + LIMIT)
         else:
             errors = np.square(members - target.standard(known.y)).mean(1)
             losses = 0.5 * np.log(np.maximum(errors, LEAST_ERROR))
