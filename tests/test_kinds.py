@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nightfit.errors import DataError
-from nightfit.kinds import CATEGORY_LENGTH, LIMIT, Kind, as_text, infer_kind, parse
+from nightfit.kinds import CATEGORY_LENGTH, LIMIT, Kind, as_text, infer_kind, is_quantity, parse
 
 BAD = "of another kind"
 UTC = dt.UTC
@@ -256,3 +256,31 @@ def test_what_has_no_text_is_said(column: pa.Array) -> None:
 def test_kinds_are_inferred(texts: list[str | None], kind: Kind | None) -> None:
     """Nearly all values must read as a kind to make the column one; a column without values has none yet."""
     assert infer_kind(pa.array(texts, pa.string())) == kind
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["0", "1"] * 48 + ["other"] * 4, False),
+        (["1", "2", "3"] * 40, False),
+        ([str(i) for i in range(60)], True),
+        (["1", "2", "2.5"], True),
+        (["1e3", "2"], True),
+        (["yes", "no"], False),
+        ([], False),
+        ([None, "1.5"], True),
+    ],
+)
+def test_quantities_are_told_from_labels(values: list[str | None], expected: bool) -> None:  # noqa: FBT001
+    """Fractions, or many different numbers; a few labels that are no numbers do not count as fractions."""
+    assert is_quantity(pa.array(values, pa.string())) is expected
+
+
+@pytest.mark.parametrize("marker", ["-999", "0.0", "-99.90", "1e5"])
+def test_missing_numbers_do_not_depend_on_their_neighbours(marker: str) -> None:
+    """A column that holds nothing but numbers is read fast; one odd cell must not change what the others mean."""
+    cells = ["-999", "-999.0", "0", "0.0", "-99.9", "-99.90", "100000", "1e5", "5"]
+    clean, _ = parse(pa.array(cells), "numeric", ("", marker))
+    odd, _ = parse(pa.array([*cells, " 7", ""]), "numeric", ("", marker))
+    assert clean.to_pylist() == odd.to_pylist()[: len(cells)]
+    assert clean.to_pylist()[-1] == 5

@@ -303,3 +303,88 @@ def test_a_constant_target_is_answered_by_its_value() -> None:
             if y.std() == 0:
                 assert model.predict_rows(rows_of(x, y)) == pytest.approx(7.0, abs=0.5)
         assert model.is_finite()
+
+
+def test_a_constant_target_is_no_reason_to_crash(shop: Path, command: Callable[..., dict[str, Any]]) -> None:
+    """Night after night the same value: no loss before and after, accepted; then it varies, and wins."""
+    rows = spending(900).splitlines()
+    (shop / "data.csv").write_text("\n".join([rows[0], *(row.rpartition(",")[0] + ",7.5" for row in rows[1:])]) + "\n")
+    (shop / "n.toml").write_text(CONFIG.replace("key", 'task = "regression"\nkey'))
+    command("train")
+    append(shop, "\n".join(row.rpartition(",")[0] + ",7.5" for row in spending(900, 900).splitlines()[1:]) + "\n")
+    assert {entry["status"] for entry in command("train")["models"].values()} == {"accepted"}
+    append(shop, spending(600, 5000, header=False))
+    assert "for now" in command("train", code=3)["models"]["deep"]["verdict"], "a new world, or a poisoned night"
+    append(shop, spending(600, 7000, header=False))
+    assert {entry["status"] for entry in command("train")["models"].values()} == {"accepted"}
+
+
+@pytest.mark.parametrize("unit", [1e-50, 1e-12, 1.0, 1e12])
+def test_a_first_night_of_one_value_leaves_a_learner_sound(unit: float) -> None:
+    """Whatever the unit in which the target varies later, weights and moments stay finite, and learning goes on."""
+    random = np.random.default_rng(0)
+    model = a_model("mlp")
+    for night in range(8):
+        x = random.normal(size=(300, 3))
+        y = unit * x.sum(1) * (night > 0)
+        predicted = model.learner.observe(rows_of(x, y))
+        model.learn(rows_of(x, y), seed=night)
+        assert model.is_finite()
+    assert r2_score(y / unit, predicted / unit) > 0.5
+
+
+def test_the_optimisers_moments_follow_the_unit_of_the_target() -> None:
+    """What it remembers of gradients becomes what it would have seen of the same rows in the new unit."""
+    random = np.random.default_rng(0)
+    model = a_model("mlp")
+    x = random.normal(size=(400, 3))
+    y = x.sum(1)
+    model.learn(rows_of(x, y), seed=0)
+    learner: Any = model.learner
+    net = learner._net
+
+    def gradient() -> Any:  # noqa: ANN401
+        (block,) = rows_of(x, y).chunks()
+        inputs, wanted = learner._inputs(block), learner._outcomes(block.y)[:, None]
+        weights, into = net.parts(net.flat.data), net.parts(net.flat.grad)
+        passes = net.passes(inputs, [slice(None)] * 3, weights)
+        net.backward(passes, [done.outputs - wanted for done in passes], weights, into)
+        return net.flat.grad.clone()
+
+    moments = learner._optimiser.state[net.flat]
+    before = gradient()
+    moments["exp_avg"], moments["exp_avg_sq"] = before.clone(), before.square()
+    learner._convert(*learner._calibration.count(1000 + 20 * y))
+    after = gradient()
+    assert np.allclose(moments["exp_avg"], after, rtol=1e-2, atol=1e-4 * float(after.abs().max()))
+    assert np.allclose(moments["exp_avg_sq"], after.square(), rtol=2e-2, atol=1e-4 * float(after.square().max()))
+
+
+def test_nights_without_a_target_decide_no_task(shop: Path, command: Callable[..., dict[str, Any]]) -> None:
+    """A first night whose targets are all missing says nothing about the task; the first that has some does."""
+    (shop / "data.csv").write_text("id,visits,shop,spent\n" + "".join(f"{i},0.{i},north,\n" for i in range(50)))
+    command("train", "--accept", "targets come later")
+    append(shop, spending(600, 1000, header=False))
+    command("train")
+    append(shop, spending(300, 3000, header=False))
+    command("train")
+    for entries in command("log")["models"].values():
+        assert entries[-1]["prequential"]["r2"] > 0.3
+
+
+def test_a_value_is_the_same_however_it_is_spelled(shop: Path, command: Callable[..., dict[str, Any]]) -> None:
+    """Rows that come again with 12.5 for 12.50 are duplicates, no conflicts."""
+    lines = spending(600).splitlines()
+    command("train")
+    again = [f"{row.rpartition(',')[0]},{float(row.rpartition(',')[2]) + 0.0!r}00" for row in lines[1:100]]
+    append(shop, "\n".join(again) + "\n" + spending(100, 900, header=False))
+    rows = command("train")["models"]["deep"]["rows"]
+    assert (rows["duplicate"], rows["rejected"]) == (99, 0)
+
+
+def test_no_held_out_rows_is_no_reason_to_warn(shop: Path, command: Callable[..., dict[str, Any]]) -> None:
+    """With holdout = 0 there is no evidence, and no warning either."""
+    (shop / "n.toml").write_text(CONFIG.replace("holdout = 0.4", "holdout = 0"))
+    command("train")
+    append(shop, spending(300, 900, header=False))
+    assert command("train")["models"]["deep"]["status"] == "accepted"

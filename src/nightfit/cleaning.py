@@ -137,7 +137,7 @@ def _parse(
     for column in schema.columns:
         if column.name in bad:
             reject(bad[column.name], column.name, f"must be {_AN[column.kind]}")
-    values, added = _value_hash(rules.target, labels), np.zeros(len(part.rows), np.uint64)
+    values, added = _value_hash(rules.target, targets), np.zeros(len(part.rows), np.uint64)
     for name in bad:
         h = _value_hash(name, features[name].combine_chunks())
         values += h

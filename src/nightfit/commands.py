@@ -125,7 +125,8 @@ def _print_nights(rounds: list[list[NightResult]], device: str, *, as_json: bool
         return
     if not sys.stdout.isatty():
         return
-    score, label = next(iter(score_names(result.prequential for results in rounds for result in results).items()))
+    is_quantity = any(result.task == "regression" for results in rounds for result in results)
+    score, label = next(iter(score_names(is_quantity=is_quantity).items()))
     columns = ("model", "version", "read", "learned", "held out", "rejected", label, "s", "verdict")
     rows = [_night_row(result, score) for results in rounds for result in results]
     show(f"learned on {device}", table(columns, rows, left=("model", "verdict")))
@@ -293,6 +294,6 @@ def _print_comparison(result: dict[str, Any], report: Path | None, *, as_json: b
     columns = ("model", *scored.values(), "learning CPU s", "predicting CPU s")
     show(title, table(columns, rows, left=("model",)))
     if result["left_out"]:
-        show(f"left out: {result['left_out']:,} rows without a target, or that could not be split into columns")
+        show(f"left out: {result['left_out']:,} rows without a usable target, or that could not be split into columns")
     if report is not None:
         show(f"report: {report}")

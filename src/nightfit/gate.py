@@ -42,6 +42,9 @@ LEAST_LOSS = 0.01
 In nats; for a quantity, whose loss is the squared error, in variances of the target.
 """
 
+TINY = 1e-300
+"""What is divided by where there is no loss at all: no change is then 0 %, and any is very many."""
+
 _REFUSING = {"forgetting", "worse"}
 
 
@@ -137,7 +140,7 @@ def _forgets(e: Evidence, tonight: Interval, memory: Interval, config: GateConfi
 
 def _base(champion: Array, e: Evidence) -> float:
     """Return the champion's loss, of which margins and changes are shares."""
-    return max(float(champion.mean()), e.least_loss)
+    return max(float(champion.mean()), e.least_loss, TINY)
 
 
 def _change(interval: Interval, champion: Array, e: Evidence) -> str:

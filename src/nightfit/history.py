@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,8 @@ def log(name: str | None, path: Path, *, as_json: bool) -> None:
         print_json({"models": {model: [_log_json(entry) for entry in listed] for model, listed in entries.items()}})
         return
     for model, listed in entries.items():
-        scored = score_names([entry.manifest.prequential for entry in listed if entry.manifest])
+        is_quantity = any(_task(entry.manifest) == "regression" for entry in listed if entry.manifest)
+        scored = score_names(is_quantity=is_quantity)
         columns = ("", "status", "read", "learned", "held out", "rejected", "dupl.", *scored.values(), "s", "why")
         rows = [_log_row(entry, list(scored)) for entry in listed]
         display(*([model, table(columns, rows, left=("status", "why"))] if rows else [f"{model}: no version yet"]))
@@ -64,11 +65,14 @@ def _log_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def score_names(scored: Iterable[Mapping[str, float]]) -> dict[str, str]:
+def score_names(*, is_quantity: bool) -> dict[str, str]:
     """Name the two scores that a table of nights shows, and their columns: those of a quantity, or of classes."""
-    if any("rmse" in scores for scores in scored):
-        return {"rmse": "RMSE", "r2": "R²"}
-    return {"log_loss": "log loss", "accuracy": "acc."}
+    return {"rmse": "RMSE", "r2": "R²"} if is_quantity else {"log_loss": "log loss", "accuracy": "acc."}
+
+
+def _task(manifest: Manifest) -> str:
+    schema = manifest.state["schema"]
+    return str(schema.get("task")) if isinstance(schema, dict) else ""
 
 
 def _log_row(entry: Entry, scored: Sequence[str]) -> list[object]:

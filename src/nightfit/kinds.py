@@ -116,9 +116,10 @@ def is_quantity(text: Any) -> bool:  # noqa: ANN401
     They are if they read as numbers and one is not whole, or there are more than `MAX_NUMBERED` different ones.
     """
     text = text.drop_null()
-    if not len(text) or _share(pc.match_substring_regex(text, _NUMBER)) < _MOSTLY:
+    numbers = text.filter(pc.match_substring_regex(text, _NUMBER))
+    if not len(text) or len(numbers) < _MOSTLY * len(text):
         return False
-    return bool(pc.any(pc.match_substring_regex(text, r"[.eE]")).as_py()) or len(pc.unique(text)) > MAX_NUMBERED
+    return bool(pc.any(pc.match_substring_regex(numbers, r"[.eE]")).as_py()) or len(pc.unique(text)) > MAX_NUMBERED
 
 
 def _share(mask: Any) -> float:  # noqa: ANN401
@@ -147,7 +148,9 @@ def _parse_float(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Arr
     if kind == "numeric" and pa.types.is_string(column.type) and (clean := _clean_floats(column)) is not None:
         return ~np.isnan(clean) & ~np.isin(clean, _floats_of(missing)), clean
     text = as_text(column, missing)
-    return _mask(text), {"numeric": _numbers, "boolean": _booleans, "datetime": _times}[kind](text)
+    values = {"numeric": _numbers, "boolean": _booleans, "datetime": _times}[kind](text)
+    present = _mask(text)
+    return (present & ~np.isin(values, _floats_of(missing)) if kind == "numeric" else present), values
 
 
 def _is_plain_number(kind: Any) -> bool:  # noqa: ANN401

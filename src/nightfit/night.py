@@ -65,7 +65,7 @@ class Night:
 
         Raises `DataError` for rows that cannot be learned from, before anything is learned.
         """
-        self._task = self._find_task()
+        self.task = self._find_task()
         champion, candidate = self._load(), self._load()
         night = self._clean(champion)
         prequential = self._test(champion, night)
@@ -83,30 +83,34 @@ class Night:
         self._request.progress(f"{self._standing.name}: {what}")
 
     def _find_task(self) -> Task:
-        """Return the lineage's task; on its first night the config's, or a guess."""
+        """Return the lineage's task; until it has learned something the config's, or a guess."""
         asked = self._config.rules.task
         head = self._standing.head
-        if head is None:
+        if head is None or (not head.state["n_nights"] and not asked):
             return asked or guess_task((part.table for part in self._increment.parts), self._config.rules)
         task = Schema.from_json(head.state["schema"]).task  # type: ignore[arg-type]
-        if asked and asked != task:
+        if asked and asked != task and head.state["n_nights"]:
             raise ConfigError(
                 f"a lineage keeps its task, however it is '{asked}' now and was '{task}' in version {head.version} of "
                 f"{head.model}; set it back, or give the model or the pipeline a new name"
             )
-        return task
+        return asked or task
 
     @property
     def _is_quantity(self) -> bool:
-        return self._task == "regression"
+        return self.task == "regression"
 
     def _load(self) -> Model:
-        """Return the head's model, or a fresh one: the first night is not special."""
+        """Return the head's model, or a fresh one: the first night is not special.
+
+        Nor is one after nights without any target, from which a wrong task was guessed.
+        """
         wanted = self._config.models[self._standing.name]
-        if self._standing.head is None:
+        head = self._standing.head
+        if head is None or Schema.from_json(head.state["schema"]).task != self.task:  # type: ignore[arg-type]
             device, seed = self._request.device.name, self._config.seed
-            return Model.fresh(wanted.kind, wanted.learner, task=self._task, device=device, seed=seed)
-        return self._loaded(self._standing.head, self._standing.files)
+            return Model.fresh(wanted.kind, wanted.learner, task=self.task, device=device, seed=seed)
+        return self._loaded(head, self._standing.files)
 
     def _loaded(self, manifest: Manifest, files: dict[str, bytes]) -> Model:
         wanted, rules = self._config.models[self._standing.name], self._config.rules
@@ -186,10 +190,10 @@ class Night:
             return Evidence(finite=candidate.is_finite(), has_champion=False)
         seen = stage(night.encode(champion.schema, Fate.HELD_OUT), self._folder / "held_out_champion")
         kept, beside = self._kept(champion, night)
-        variance = float(np.var(np.concatenate([champion.holdout.batch.y, seen.y]))) if self._is_quantity else 1.0
+        unit = _spread(np.concatenate([champion.holdout.batch.y, seen.y])) if self._is_quantity else 1.0
         return Evidence(
             loss="squared error" if self._is_quantity else "log loss",
-            least_loss=LEAST_LOSS * variance,
+            least_loss=LEAST_LOSS * unit,
             finite=candidate.is_finite(),
             tonight_candidate=row_losses(candidate.predict_rows(held_out), held_out.y),
             tonight_champion=row_losses(champion.predict_rows(seen), seen.y),
@@ -316,6 +320,11 @@ def _entropy(y: Array) -> float:
     """Return the log loss of knowing only the shares of the classes."""
     shares = np.bincount(y) / len(y)
     return float(-np.log(shares[y]).mean())
+
+
+def _spread(y: Array) -> float:
+    """Return the variance of targets; where they hardly differ, that of a thousandth of their size."""
+    return max(float(np.var(y)), float(np.square(1e-3 * y).mean())) if len(y) else 0.0
 
 
 def _losses(model: Model) -> Array:

@@ -37,6 +37,7 @@ class NightResult:
     notes: Sequence[str] = ()
     alarms: Sequence[str] = ()
     seconds: float = 0.0
+    task: str = ""
 
 
 def run(config: Config, names: Sequence[str], request: Request) -> list[NightResult]:
@@ -135,5 +136,5 @@ def _night(config: Config, standing: Standing, increment: Increment, folder: Pat
     manifest = standing.lineage.commit(draft, onto=standing.onto)
     return NightResult(
         standing.name, manifest.status, manifest.verdict, manifest.version, manifest.rows, manifest.prequential,
-        increment.notes, night.alarms, seconds,
+        increment.notes, night.alarms, seconds, night.task,
     )  # fmt: skip

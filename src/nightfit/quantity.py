@@ -75,13 +75,14 @@ class TargetScale:
     def count(self, y: Array) -> tuple[float, float]:
         """Take learned targets into the moments and the range.
 
-        Return by what a standardised answer from before must be multiplied, and what added, to mean the same value.
+        Return by what a standardised answer from before must be multiplied, and what added, to mean the same value. An
+        answer from when all targets were the same means that one: it is multiplied by 0.
         """
         before, self.moments = self.moments, merged(self.moments, y[:, None])
         self.limits = np.array([min([y.min(), *self.limits]), max([y.max(), *self.limits])])
         was, now = float(scale(before)[0]), float(scale(self.moments)[0])
         moved = before["origin"] - self.moments["origin"] + before["mean"] - self.moments["mean"]
-        return was / now, float(moved[0]) / now
+        return (was / now if before["m2"][0] > 0 else 0.0), float(moved[0]) / now
 
     def declare(self, n_outputs: int) -> None:
         """Do nothing: a quantity has no classes to declare."""

@@ -236,9 +236,9 @@ class Schema:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
-        """Read what `to_json` wrote; the oldest checkpoints name no task, as there was only classification."""
+        """Read what `to_json` wrote."""
         columns = tuple(Column(**column) for column in data["columns"])
-        return cls(columns, tuple(data["classes"]), data["n_ids"], data.get("task", "classification"))
+        return cls(columns, tuple(data["classes"]), data["n_ids"], data["task"])
 
 
 def label_order(label: str) -> tuple[bool, float, str]:

@@ -55,7 +55,7 @@ class PartialFitConfig:
     """Options of `kind = "partial_fit"`, the scikit-learn baseline."""
 
     estimator: str = "sgd"
-    """Which estimator; "sgd" is logistic regression by stochastic gradient descent."""
+    """Which estimator; "sgd" is logistic regression by stochastic gradient descent, or least squares of a quantity."""
     alpha: float = 1e-4
     """Strength of the L2 penalty."""
     learning_rate: float = 0.01
@@ -109,7 +109,7 @@ class Learner(Protocol):
         ...
 
     def declare(self, n_classes: int) -> None:
-        """Take the first classes as known ahead: each counts as seen once by the class prior."""
+        """Take the first classes as known ahead: each counts as seen half a time by the class prior."""
         ...
 
     def forget(self, keys: Array) -> int:

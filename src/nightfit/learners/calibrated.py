@@ -59,7 +59,7 @@ class Calibrated(ABC):
         self._learn_and_count(rows, seed=seed)
 
     def declare(self, n_classes: int) -> None:
-        """Give each declared class one pseudo-count in the prior."""
+        """Give each declared class half a count in the prior."""
         self._calibration.declare(n_classes)
 
     def _learn_and_count(self, rows: Rows, *, seed: int) -> None:

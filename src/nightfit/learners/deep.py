@@ -42,6 +42,7 @@ LEAST_ERROR = 1e-12
 
 _SHAPE = ("d_hidden", "n_blocks", "d_embedding", "n_frequencies")
 _AVERAGES = ("exp_avg", "exp_avg_sq")
+_OUTPUTS = ("w_out", "b_out", "l_value", "l_missing", "l_cat", "l_out")
 
 
 class DeepLearner(Calibrated):
@@ -208,18 +209,22 @@ class DeepLearner(Calibrated):
     def _convert(self, factor: float, shift: float) -> None:
         """Rescale the output layers so that every answer stays what it was (van Hasselt et al., NeurIPS 2016).
 
-        In the new unit the loss is factor^2 of what it was, and so are the gradients that the optimiser remembers.
+        In the new unit the loss is factor^2 of what it was, and so are the gradients that the optimiser remembers: but
+        those at the output layers, which are themselves scaled, are factor of what they were.
         """
         for flat in (self._net.flat.data, self._served):
             if flat is not None:
                 w = views(flat, self._net.shapes)
-                for name in ("w_out", "b_out", "l_value", "l_missing", "l_cat", "l_out"):
+                for name in _OUTPUTS:
                     w[name].mul_(factor)
                 for name in ("b_out", "l_out"):
                     w[name].add_(shift)
         moments = self._optimiser.state[self._net.flat]
-        for name, power in zip(_AVERAGES, (2, 4), strict=True):
-            moments[name].mul_(factor**power)
+        scales = torch.full_like(self._net.flat.data, factor**2)
+        for name in _OUTPUTS:
+            views(scales, self._net.shapes)[name].fill_(factor)
+        for name, power in zip(_AVERAGES, (1, 2), strict=True):
+            moments[name].mul_(scales**power)
 
     def _serve(self) -> None:
         """Renew the weights that serve: averaged over the nights for some members, tonight's for the others."""
