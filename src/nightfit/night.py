@@ -24,7 +24,6 @@ from nightfit.gate import LEAST_LOSS, Decision, Evidence, decide
 from nightfit.known import N_NIGHTS, Segment
 from nightfit.metrics import row_losses, scores
 from nightfit.model import Model
-from nightfit.schema import Schema
 from nightfit.standing import EXCLUDED, Standing
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class Night:
         head = self._standing.head
         if head is None or (not head.state["n_nights"] and not asked):
             return asked or guess_task((part.table for part in self._increment.parts), self._config.rules)
-        task = Schema.from_json(head.state["schema"]).task  # type: ignore[arg-type]
+        task = _task_of(head)
         if asked and asked != task and head.state["n_nights"]:
             raise ConfigError(
                 f"a lineage keeps its task, however it is '{asked}' now and was '{task}' in version {head.version} of "
@@ -107,7 +106,7 @@ class Night:
         """
         wanted = self._config.models[self._standing.name]
         head = self._standing.head
-        if head is None or Schema.from_json(head.state["schema"]).task != self.task:  # type: ignore[arg-type]
+        if head is None or _task_of(head) != self.task:
             device, seed = self._request.device.name, self._config.seed
             return Model.fresh(wanted.kind, wanted.learner, task=self.task, device=device, seed=seed)
         return self._loaded(head, self._standing.files)
@@ -325,6 +324,12 @@ def _entropy(y: Array) -> float:
 def _spread(y: Array) -> float:
     """Return the variance of targets; where they hardly differ, that of a thousandth of their size."""
     return max(float(np.var(y)), float(np.square(1e-3 * y).mean())) if len(y) else 0.0
+
+
+def _task_of(manifest: Manifest) -> Task:
+    schema: Any = manifest.state["schema"]
+    task: Task = schema["task"]
+    return task
 
 
 def _losses(model: Model) -> Array:

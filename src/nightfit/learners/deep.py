@@ -7,8 +7,7 @@ moments live on over the nights; some members serve the average of their weights
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from nightfit.batch import Array, Batch, Rows
 from nightfit.errors import ConfigError
 from nightfit.jsontypes import Json
+from nightfit.learners.arithmetic import no_denormals, one_thread
 from nightfit.learners.base import Arrays, MlpConfig
 from nightfit.learners.calibrated import Calibrated
 from nightfit.learners.mlp import N_MEMBERS, Inputs, Mlp, Parts, grown, n_frequencies, views
@@ -335,27 +335,3 @@ class DeepLearner(Calibrated):
 
 def _numpy(tensor: Tensor) -> Array:
     return tensor.detach().cpu().numpy().copy()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread: at these sizes a second costs more than it brings, and sums depend on their number."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
-
-
-@contextmanager
-def no_denormals() -> Iterator[None]:
-    """Take numbers below 1e-38 for 0, on CPUs that can.
-
-    Moments of weights that are no longer used fade through them, and arithmetic with them is a hundred times slower.
-    """
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
