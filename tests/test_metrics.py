@@ -13,10 +13,12 @@ from nightfit.metrics import (
     CLIP,
     classification_scores,
     clipped,
+    constant_loss,
     expected_calibration_error,
     macro_f1,
     paired_interval,
     row_losses,
+    spread,
 )
 
 
@@ -100,3 +102,16 @@ def test_too_few_rows_say_nothing() -> None:
     for difference in (np.zeros(0), np.array([3.0])):
         interval = paired_interval(difference)
         assert (interval.low, interval.high, interval.n) == (-math.inf, math.inf, len(difference))
+
+
+def test_the_best_constant_answers_by_hand() -> None:
+    """Of classes the entropy of their shares, of a quantity its variance."""
+    assert constant_loss(np.array([0, 1, 1, 1])) == pytest.approx(-(math.log(0.25) + 3 * math.log(0.75)) / 4)
+    assert constant_loss(np.array([1.0, 3.0])) == pytest.approx(1.0)
+
+
+def test_a_spread_is_never_nothing_beside_the_size() -> None:
+    """A quantity that is always 1000 has the spread of one part in a thousand; no rows have none."""
+    assert spread(np.array([1.0, 3.0])) == pytest.approx(1.0)
+    assert spread(np.full(5, 1000.0)) == pytest.approx(1.0)
+    assert spread(np.zeros(0)) == spread(np.zeros(3)) == 0.0

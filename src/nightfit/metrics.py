@@ -50,6 +50,19 @@ def _log_losses(proba: Array, y: Array) -> Array:
     return np.asarray(-np.log(np.where(known, p, CLIP)))
 
 
+def constant_loss(y: Array) -> float:
+    """Return the mean loss of the best constant answer to n >= 1 rows: shares of classes, or a quantity's mean."""
+    if y.dtype.kind == "f":
+        return float(np.var(y))
+    shares = np.bincount(y) / len(y)
+    return float(-np.log(shares[y]).mean())
+
+
+def spread(y: Array) -> float:
+    """Return the variance of a quantity; where it hardly varies, that of a thousandth of its size; 0 of no rows."""
+    return max(float(np.var(y)), float(np.square(1e-3 * y).mean())) if len(y) else 0.0
+
+
 def macro_f1(predicted: Array, y: Array) -> float:
     """Return the mean F1 over the classes that occur in `y` or are predicted."""
     classes, codes = np.unique(np.concatenate([predicted, y]), return_inverse=True)

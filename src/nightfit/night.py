@@ -22,7 +22,7 @@ from nightfit.errors import CheckpointError, ConfigError, DataError
 from nightfit.fates import CleanNight, Fate, too_many_rejects
 from nightfit.gate import LEAST_LOSS, Decision, Evidence, decide
 from nightfit.known import N_NIGHTS, Segment
-from nightfit.metrics import row_losses, scores
+from nightfit.metrics import constant_loss, row_losses, scores, spread
 from nightfit.model import Model
 from nightfit.standing import EXCLUDED, Standing
 
@@ -171,12 +171,11 @@ class Night:
         before = row_losses(candidate.learner.observe(rows), rows.y).mean()
         candidate.learn(rows, seed=self._config.seed)
         after = row_losses(candidate.predict_rows(rows), rows.y).mean()
-        constant = float(np.var(rows.y)) if self._is_quantity else _entropy(rows.y)
         return {
             "rows": len(rows),
             "loss_before": None if was_blank else _figure(before),
             "loss_after": _figure(after),
-            "loss_of_constant": _figure(constant),
+            "loss_of_constant": _figure(constant_loss(rows.y)),
         }
 
     def _stage(self, night: CleanNight, model: Model, *fates: Fate) -> Rows:
@@ -189,7 +188,7 @@ class Night:
             return Evidence(finite=candidate.is_finite(), has_champion=False)
         seen = stage(night.encode(champion.schema, Fate.HELD_OUT), self._folder / "held_out_champion")
         kept, beside = self._kept(champion, night)
-        unit = _spread(np.concatenate([champion.holdout.batch.y, seen.y])) if self._is_quantity else 1.0
+        unit = spread(np.concatenate([champion.holdout.batch.y, seen.y])) if self._is_quantity else 1.0
         return Evidence(
             loss="squared error" if self._is_quantity else "log loss",
             least_loss=LEAST_LOSS * unit,
@@ -313,17 +312,6 @@ def _data(manifest: Manifest) -> dict[str, Any]:
     data = manifest.state["data"]
     assert isinstance(data, dict)
     return data
-
-
-def _entropy(y: Array) -> float:
-    """Return the log loss of knowing only the shares of the classes."""
-    shares = np.bincount(y) / len(y)
-    return float(-np.log(shares[y]).mean())
-
-
-def _spread(y: Array) -> float:
-    """Return the variance of targets; where they hardly differ, that of a thousandth of their size."""
-    return max(float(np.var(y)), float(np.square(1e-3 * y).mean())) if len(y) else 0.0
 
 
 def _task_of(manifest: Manifest) -> Task:
