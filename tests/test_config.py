@@ -12,7 +12,7 @@ from nightfit.errors import ConfigError
 from nightfit.gate import GateConfig
 from nightfit.learners.base import MlpConfig, PartialFitConfig
 from nightfit.schema import SchemaConfig
-from nightfit.sources.base import SourceConfig
+from nightfit.sources.configs import FileConfig, SqlConfig
 
 BASE = 'name = "p"\ntarget = "y"\n'
 SOURCE = '[[sources]]\nurl = "a.csv"\n'
@@ -43,7 +43,7 @@ def test_the_smallest_config() -> None:
         "linear": ModelConfig("partial_fit", PartialFitConfig()),
     }
     assert (config.root, config.store) == (Path("/data"), Path("/data/checkpoints"))
-    assert config.sources == (SourceConfig(url="a.csv", name="a.csv"),)
+    assert config.sources == (FileConfig(url="a.csv", name="a.csv"),)
 
 
 def test_every_key_arrives() -> None:
@@ -95,7 +95,7 @@ def test_every_key_arrives() -> None:
     assert config.models["big"].learner == MlpConfig(d_hidden=128)
     assert config.models["linear"].learner == PartialFitConfig(alpha=0.01)
     assert (config.root, config.store, config.seed) == (Path("/data"), Path("/data/s"), 7)
-    assert config.sources[0] == SourceConfig("sqlite:///x.db", "db", "t", "", ("at", "id"), optional=True)
+    assert config.sources[0] == SqlConfig("sqlite:///x.db", "db", table="t", cursor=("at", "id"), optional=True)
     assert config.sources[1].name == "sqlite:///x.db#query"
 
 

@@ -16,6 +16,7 @@ from nightfit import cli, commands, config, errors
 from nightfit.gate import GateConfig
 from nightfit.learners.base import KINDS
 from nightfit.schema import SchemaConfig
+from nightfit.sources import make
 from nightfit.sources.base import SourceConfig
 
 PROJECT = Path(__file__).parents[1]
@@ -23,6 +24,7 @@ DOCS = PROJECT / "docs"
 PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.glob("*.md"), *PROJECT.glob("scripts/*/README.md")])
 CONFIGS = sorted(PROJECT.glob("configs/*.toml"))
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SOURCES = {kind.config.__name__: kind.config for kind in [*make._KINDS.values(), make.kind_of("sqlite:///x.db")]}
 TABLES = {"": config._Top, "sources": SourceConfig, "schema": SchemaConfig, "gate": GateConfig, **KINDS}
 
 

@@ -226,6 +226,7 @@ def compare(
     from nightfit.compare import Bench
     from nightfit.compare import compare as replay
     from nightfit.device import choose
+    from nightfit.sources.base import Surroundings
     from nightfit.sources.increment import Cut
     from nightfit.sources.make import make_source
 
@@ -234,7 +235,8 @@ def compare(
         raise UsageError(
             "a comparison needs nights, however none are given; say --night-rows N, or --night-column and --every"
         )
-    sources: list[Source] = [make_source(s, key=config.rules.key, root=config.root) for s in config.sources]
+    around = Surroundings(config.rules.key, config.rules.target, config.root)
+    sources: list[Source] = [make_source(source, around) for source in config.sources]
     if data is not None:
         sources = [Typed(data, table_name)]
     chosen = choose(device)

@@ -18,6 +18,7 @@ from nightfit.gate import GateConfig
 from nightfit.learners.base import KINDS, LearnerConfig
 from nightfit.schema import TASKS, Rules, SchemaConfig
 from nightfit.sources.base import SourceConfig
+from nightfit.sources.make import kind_of
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
     sources = document.get("sources", [])
     if not isinstance(sources, list) or not sources:
         raise ConfigError("at least one [[sources]] table is needed, however there is none; add one with a url")
-    built = tuple(_named(build(SourceConfig, table, f"sources[{i}].")) for i, table in enumerate(sources))
+    built = tuple(_source(table, f"sources[{i}].") for i, table in enumerate(sources))
     names = [source.name for source in built]
     double = next((name for name in names if names.count(name) > 1), None)
     if double:
@@ -142,24 +143,24 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
     )
 
 
-def _named(source: SourceConfig) -> SourceConfig:
-    """Name a source after its place, and check that it is a database or a file, and nothing between."""
-    what = source.table or (source.query and "query")
-    source = source if source.name else replace(source, name="#".join(filter(None, (_without_password(source), what))))
-    if "://" in source.url and bool(source.table) == bool(source.query):
-        raise ConfigError(f"a database source needs a table or a query, however {source.name} has both or none")
-    if "://" not in source.url and what:
-        raise ConfigError(f"a file has neither table nor query, however {source.name} is given one; take it out")
-    if not source.url:
-        raise ConfigError("a source's url must be a path or a database's URL, however one is empty")
-    return source
+def _source(table: Any, where: str) -> SourceConfig:  # noqa: ANN401 - what TOML holds
+    """Build a source's table by the kind of its url, and name it after its place if it has no name."""
+    url = table.get("url") if isinstance(table, dict) else None
+    if not isinstance(url, str):
+        return build(SourceConfig, table, where)  # says what is wrong
+    if not url:
+        raise ConfigError("a source's url must be a path or a URL, however one is empty")
+    source = build(kind_of(url).config, table, where)
+    return (
+        source if source.name else replace(source, name="#".join(filter(None, (_without_password(url), source.part))))
+    )
 
 
-def _without_password(source: SourceConfig) -> str:
+def _without_password(url: str) -> str:
     """Return the url without user, password and options: names end in manifests and messages."""
-    kind, mark, rest = source.url.partition("://")
+    kind, mark, rest = url.partition("://")
     if not mark or rest.startswith("/"):  # a path, also SQLite's, may hold an "@"
-        return source.url.partition("?")[0] if mark else source.url
+        return url.partition("?")[0] if mark else url
     return f"{kind}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 

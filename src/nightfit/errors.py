@@ -9,7 +9,8 @@ A message says the rule, then the fact, then what to do: "rule, however: fact; t
     ├── UsageError          2   the command line does not make sense
     ├── ConfigError        78   the config, or the device that it names, cannot work
     ├── DataError          65   rows or files that cannot be used
-    │   └── CheckpointError     a version that does not verify or cannot be read
+    │   ├── CheckpointError     a version that does not verify or cannot be read
+    │   └── GapError            a source has no longer what a cursor needs
     └── TryAgainError      75   nothing is wrong that time would not mend
         └── LockedError         another run holds the pipeline
 """
@@ -43,6 +44,10 @@ class DataError(NightfitError):
 
 class CheckpointError(DataError):
     """A version that does not verify, does not exist, or was written by a newer nightfit."""
+
+
+class GapError(DataError):
+    """A source no longer holds what a cursor needs: rows were deleted before they were read."""
 
 
 class TryAgainError(NightfitError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nightfit.checkpoint import RowCounts
 from nightfit.errors import NightfitError
 from nightfit.night import MANY_REFUSALS, Night, Request, settings
+from nightfit.sources.base import Surroundings
 from nightfit.sources.increment import Increment, read_increment
 from nightfit.sources.make import make_source
 from nightfit.standing import Standing
@@ -97,7 +98,8 @@ def _same_reads(standings: Iterable[Standing], request: Request) -> list[list[St
 
 
 def _read(config: Config, standing: Standing, folder: Path, request: Request) -> Increment:
-    sources = [make_source(source, key=config.rules.key, root=config.root) for source in config.sources]
+    around = Surroundings(config.rules.key, config.rules.target, config.root)
+    sources = [make_source(source, around) for source in config.sources]
     n_read = 0
 
     def count(n: int) -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightfit.errors import ConfigError, UsageError
-from nightfit.sources.base import BadRow, Chunk, Cursor, SourceConfig
+from nightfit.sources.base import BadRow, Chunk, Cursor, Surroundings
+from nightfit.sources.configs import FileConfig, SqlConfig
 from nightfit.sources.files import FileSource
 from nightfit.sources.increment import Cut, Increment, read_increment
 from nightfit.sources.make import make_source
@@ -183,10 +184,10 @@ def test_the_night_column_must_hold_times(tmp_path: Path) -> None:
 
 def test_sources_are_made_of_their_tables(tmp_path: Path) -> None:
     """A path makes a file source and a database's URL an SQL source, in the order of its cursor or else the key."""
-    assert isinstance(make_source(SourceConfig("a.csv", "a"), key=(), root=tmp_path), FileSource)
-    config = SourceConfig("sqlite:///x.db", "db", table="t")
-    source = make_source(config, key=("id",), root=tmp_path)
+    assert isinstance(make_source(FileConfig("a.csv", "a"), Surroundings((), "y", tmp_path)), FileSource)
+    config = SqlConfig("sqlite:///x.db", "db", table="t")
+    source = make_source(config, Surroundings(("id",), "y", tmp_path))
     assert isinstance(source, SqlSource)
     assert source.order == ("id",)
     with pytest.raises(ConfigError, match="a cursor column that grows, however db has none"):
-        make_source(config, key=(), root=tmp_path)
+        make_source(config, Surroundings((), "y", tmp_path))

@@ -6,10 +6,14 @@ accounted for the rows, so that going back to an old version goes back to its ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
+from nightfit.errors import ConfigError, GapError
 from nightfit.jsontypes import Json
 
 if TYPE_CHECKING:
@@ -25,23 +29,35 @@ CHUNK_ROWS = 65_536
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """One `[[sources]]` table."""
+    """What the `[[sources]]` tables of all kinds have; each kind adds its own keys (`nightfit.sources.configs`)."""
 
     url: str
-    """A path, a folder, a glob, or a database URL."""
+    """Where the rows are. Its scheme says what kind of source it is; a path has none."""
     name: str = ""
-    """What the cursor is kept under; made from url and table if empty."""
-    table: str = ""
-    query: str = ""
-    cursor: str | tuple[str, ...] = ()
-    """Database column(s) that grow from row to row; the key if empty."""
+    """What the cursor is kept under; made from the url if empty."""
     optional: bool = False
     """Whether the source may be absent: it then has nothing new."""
+    on_gap: Literal["stop", "skip"] = "stop"
+    """What to do where the source no longer holds what the cursor needs: stop (65), or go on with what it has."""
+
+    @property
+    def part(self) -> str:
+        """What of the url's place is read, and names the source besides the url: a table, a stream."""
+        return ""
 
     @property
     def cursor_columns(self) -> tuple[str, ...]:
-        """The cursor's columns; the config may write a single one as text."""
-        return (self.cursor,) if isinstance(self.cursor, str) else self.cursor
+        """Columns that the source is ordered by, which are never features."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a source may need to know of its pipeline: the key's columns, the target, where relative paths start."""
+
+    key: tuple[str, ...]
+    target: str
+    root: Path
 
 
 @dataclass(frozen=True)
@@ -95,3 +111,51 @@ class Source(Protocol):
         for what the config says and the source has not.
         """
         ...
+
+
+@runtime_checkable
+class Acknowledging(Protocol):
+    """A source whose broker wants to hear how far its rows are accounted for."""
+
+    def acknowledge(self, cursors: Sequence[Cursor]) -> None:
+        """Tell the broker that everything before all of these cursors (one for each lineage) is accounted for.
+
+        It is called after the commit, again after a night that found nothing, and for cursors that were acknowledged
+        before. Raises `TryAgainError` where the broker cannot be reached: the next night will say it again.
+        """
+
+
+@runtime_checkable
+class LookingUp(Protocol):
+    """A source that can be asked for rows by their key, wherever its cursor stands."""
+
+    def look_up(self, keys: Sequence[tuple[str, ...]]) -> Iterator[pa.Table]:
+        """Yield the rows that have one of the keys (each as text, column by column) and have a target by now.
+
+        The tables hold the key's columns and the target at least. Raises what `Source.read` does.
+        """
+        ...
+
+
+def step_over(gap: str, on_gap: str, note: Callable[[str], None]) -> None:
+    """Raise `GapError` for rows that a source has no longer, or note it where the config says to skip them.
+
+    `gap` is "rule, however: fact".
+    """
+    if on_gap == "stop":
+        raise GapError(f'{gap}; find the rows, or set on_gap = "skip" for this source to go on without them')
+    note(f"{gap}; they are skipped")
+
+
+def from_environment(text: str, what: str) -> str:
+    """Replace each `${NAME}` by the environment's, so that no secret need stand in a config.
+
+    Raises `ConfigError` for a name that is not set; `what` says where it is named.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in os.environ:
+            raise ConfigError(f"{what} needs ${{{found[1]}}} from the environment, however it is not set; export it")
+        return os.environ[found[1]]
+
+    return re.sub(r"\$\{(\w+)\}", value, text)

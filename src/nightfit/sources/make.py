@@ -1,41 +1,123 @@
-"""From a source's config to the source; only the libraries of its kind are imported."""
+"""From a url to the kind of source, and from a config to the source; only the libraries of its kind are imported.
+
+A kind is known by the scheme of its urls. Other packages may bring kinds of their own as entry points of the group
+`nightfit.sources`: the entry point's name is the scheme, what it names is a `SourceKind`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
 
 from nightfit.errors import ConfigError
-from nightfit.sources.base import Source
+from nightfit.sources.base import Source, SourceConfig, Surroundings, from_environment
+from nightfit.sources.configs import FileConfig, HttpConfig, KafkaConfig, NatsConfig, RedisConfig, SqlConfig
 
-if TYPE_CHECKING:
-    from nightfit.sources.base import SourceConfig
+GROUP = "nightfit.sources"
+"""The group of entry points under which other packages bring their kinds of source."""
+
+_DATABASES = {"sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql"}
 
 
-def make_source(config: SourceConfig, *, key: Sequence[str], root: Path) -> Source:
-    """Return the source that a `[[sources]]` table describes.
+@dataclass(frozen=True)
+class SourceKind:
+    """What a scheme stands for: the dataclass of its `[[sources]]` table, and what makes a source of one."""
+
+    config: type[SourceConfig]
+    make: Callable[[Any, Surroundings], Source]
+
+
+def kind_of(url: str) -> SourceKind:
+    """Return the kind of a url: by its scheme; a path has none. A scheme that nobody knows is a database's.
+
+    Raises `ConfigError` for an entry point that names no `SourceKind`.
+    """
+    scheme = url.partition("://")[0].partition("+")[0] if "://" in url else ""
+    if scheme in _KINDS:
+        return _KINDS[scheme]
+    found = () if scheme in _DATABASES else entry_points(group=GROUP, name=scheme)
+    for point in found:
+        kind = point.load()
+        if not isinstance(kind, SourceKind):
+            raise ConfigError(
+                f"an entry point of {GROUP} must name a SourceKind, however {point.name!r} names {kind!r}; "
+                "mend the package that brings it"
+            )
+        return kind
+    return SourceKind(SqlConfig, _database)
+
+
+def make_source(config: SourceConfig, surroundings: Surroundings) -> Source:
+    """Return the source that a `[[sources]]` table describes; "${NAME}" in its url is taken from the environment.
 
     Raises `ConfigError` for a database source that nothing orders: neither a cursor nor a key.
     """
-    if "://" not in config.url:
-        from nightfit.sources.files import FileSource
+    return kind_of(config.url).make(config, surroundings)
 
-        return FileSource(name=config.name, path=config.url, root=root, optional=config.optional)
-    cursor = config.cursor_columns or tuple(key)
+
+def _url(config: SourceConfig) -> str:
+    return from_environment(config.url, f"the url of source {config.name!r}")
+
+
+def _file(config: FileConfig, around: Surroundings) -> Source:
+    from nightfit.sources.files import FileSource
+
+    return FileSource(name=config.name, path=config.url, root=around.root, optional=config.optional)
+
+
+def _database(config: SqlConfig, around: Surroundings) -> Source:
+    from nightfit.sources.sql import SqlSource
+
+    cursor = config.cursor_columns or around.key
     if not cursor:
         raise ConfigError(
             f"a database source needs a cursor column that grows, however {config.name} has none; set cursor (or key)"
         )
-    from nightfit.sources.sql import SqlSource
-
     return SqlSource(
         name=config.name,
-        url=config.url,
+        url=_url(config),
         table=config.table or None,
         query=config.query or None,
         cursor=cursor,
-        key=tuple(key),
-        root=root,
+        key=around.key,
+        root=around.root,
         optional=config.optional,
     )
+
+
+def _http(config: HttpConfig, around: Surroundings) -> Source:
+    from nightfit.sources.http import HttpSource
+
+    return HttpSource(config, url=_url(config), key=around.key)
+
+
+def _kafka(config: KafkaConfig, _: Surroundings) -> Source:
+    from nightfit.sources.kafka import KafkaSource
+
+    return KafkaSource(config, url=_url(config))
+
+
+def _redis(config: RedisConfig, _: Surroundings) -> Source:
+    from nightfit.sources.redis import RedisSource
+
+    return RedisSource(config, url=_url(config))
+
+
+def _nats(config: NatsConfig, _: Surroundings) -> Source:
+    from nightfit.sources.nats import NatsSource
+
+    return NatsSource(config, url=_url(config))
+
+
+_KINDS = {
+    "": SourceKind(FileConfig, _file),
+    "http": SourceKind(HttpConfig, _http),
+    "https": SourceKind(HttpConfig, _http),
+    "kafka": SourceKind(KafkaConfig, _kafka),
+    "redis": SourceKind(RedisConfig, _redis),
+    "rediss": SourceKind(RedisConfig, _redis),
+    "nats": SourceKind(NatsConfig, _nats),
+    "tls": SourceKind(NatsConfig, _nats),
+}
