@@ -29,7 +29,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nightfit.batch import Array, Rows
+from nightfit.batch import Array, Batch
 from nightfit.compare import Bench, compare
 from nightfit.config import parse
 from nightfit.sources.base import Chunk, Cursor
@@ -63,7 +63,7 @@ class LateClasses:
     new: dict[str, set[int]] = field(default_factory=dict)
     recalls: dict[str, list[float]] = field(default_factory=dict)
 
-    def watch(self, model: str, proba: Array, rows: Rows) -> None:
+    def watch(self, model: str, proba: Array, rows: Batch) -> None:
         """See what a model answered to a night."""
         if proba.ndim == 1:
             return

@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,8 @@ class Pipeline:
         from nightfit.night import Request
         from nightfit.nightly import run
 
-        run(load(self.root / "n.toml"), MODELS, Request(Device("cpu", "as asked"), lambda: "2026-11-01T02:00:00+00:00"))
+        now = datetime(2026, 11, 1, 2, tzinfo=UTC)
+        run(load(self.root / "n.toml"), MODELS, Request(Device("cpu", "as asked"), lambda: now))
 
     def lineages(self) -> list[Lineage]:
         """Return the lineages of both models."""

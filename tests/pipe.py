@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ from nightfit.store import Lineage, Store
 Row = dict[str, Any]
 
 CONFIG = 'name = "p"\ntarget = "y"\nkey = "id"\n[[sources]]\nurl = "a.csv"\n[models.linear]\n'
+
+
+IMPATIENT = CONFIG.replace("[[sources]]", 'label_wait = "0d"\n[[sources]]')
+"""The config of a pipeline in which no row waits for its target."""
 
 
 def make_rows(n: int, *, start: int = 0, seed: int = 0, flipped: bool = False, **more: object) -> list[Row]:
@@ -79,7 +84,7 @@ class Pipe:
     def request(self, **asked: Any) -> Request:  # noqa: ANN401 - any field of a request
         """Return what is asked of a night, at a time that is known."""
         self.n_runs += 1
-        now = f"2026-11-{self.n_runs:02d}T02:00:00+00:00"
+        now = datetime(2026, 11, 1, 2, tzinfo=UTC) + timedelta(days=self.n_runs - 1)
         return Request(device=Device("cpu", "as asked"), now=lambda: now, **asked)
 
     def nights(self, **asked: Any) -> dict[str, NightResult]:  # noqa: ANN401
@@ -109,7 +114,8 @@ class Pipe:
     def counts(self, name: str = "linear") -> dict[str, int]:
         """Add up the fates along the head's ancestry, and check that each night conserves its rows."""
         ancestry = self.lineage(name).ancestry(self.head(name))
-        assert all(manifest.rows.conserved(pending_before=0) for manifest in ancestry)
+        before = {manifest.version: manifest.rows.pending for manifest in ancestry}
+        assert all(m.rows.conserved(pending_before=before.get(m.parent or 0, 0)) for m in ancestry)
         return {what: sum(asdict(m.rows)[what] for m in ancestry) for what in asdict(ancestry[0].rows)}
 
     def keys(self, name: str = "linear") -> list[int]:
@@ -117,6 +123,10 @@ class Pipe:
         lineage = self.lineage(name)
         paths = [lineage.segment_file(m.segments[0]) for m in lineage.ancestry(self.head(name))]
         return [int(key) for path in paths for key in Segment.open(path).keys]
+
+    def known_keys(self, name: str = "linear") -> set[int]:
+        """Return the hashes of the keys that the head's ancestry has learned or held out."""
+        return set(self.keys(name))
 
     def rejects(self, version: int | None = None, name: str = "linear") -> list[Row]:
         """Read the rejects that a version (the head, if none is named) keeps."""

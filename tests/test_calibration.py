@@ -68,7 +68,8 @@ def test_no_stream_makes_a_learner_worse_than_the_prior(name: str, config: MlpCo
     for t, (x, y) in enumerate(nights):
         keys = np.arange(len(y), dtype=np.uint64) + np.uint64(t * N_ROWS)
         rows = Rows([Batch(keys, x, np.zeros((len(y), 0), np.int32), y.astype(np.int64))])
-        loss = float(row_losses(model.learner.observe(rows), y).mean())
+        loss = float(row_losses(model.predict_rows(rows), y).mean())
+        model.learner.observe(rows)
         if t:
             losses.append(loss)
             excess.append(loss - float(-np.log(counts / counts.sum())[y].mean()))
@@ -95,7 +96,7 @@ def test_the_guard_keeps_its_bound(seed: int, n_classes: int, sizes: list[int]) 
         if n:
             excess += float((row_losses(calibration.apply(raw), y) - row_losses(prior, y)).mean())
         calibration.observe(raw, y)
-        calibration.count(y)
+        calibration.count([y])
         assert excess <= SLACK - len(sizes) * math.log(GUARD_HIGH) + 1e-3
 
 
@@ -156,7 +157,7 @@ def test_state_is_a_snapshot() -> None:
     saved = calibration.arrays()
     copies = {name: array.copy() for name, array in saved.items()}
     calibration.observe(np.full((9, 2), 0.5), np.zeros(9, int))
-    calibration.count(np.zeros(9, int))
+    calibration.count([np.zeros(9, int)])
     calibration.declare(1)
     calibration.grow(3)
     assert all(np.array_equal(saved[name], copies[name]) for name in copies)
@@ -169,7 +170,7 @@ def test_one_night_on_which_everything_changed_does_not_rule_for_weeks() -> None
     random = np.random.default_rng(0)
     calibration = Calibration()
     calibration.grow(2)
-    calibration.count(random.integers(0, 2, 1000))
+    calibration.count([random.integers(0, 2, 1000)])
 
     def night(*, wrong: bool) -> None:
         y = random.integers(0, 2, 500)

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from nightfit.cleaning import adopt, clean, parse_features
 from nightfit.errors import DataError
 from nightfit.fates import CleanNight, Fate, too_many_rejects
-from nightfit.known import Known
+from nightfit.known import Known, Segment
 from nightfit.schema import Rules, Schema, SchemaConfig
 from nightfit.sources.base import Source
 from nightfit.sources.files import FileSource
 from nightfit.sources.increment import Increment, read_increment
 from nightfit.sources.sql import SqlSource
 
-RULES = Rules(target="y", key=("id",), holdout=0.0)
+RULES = Rules(target="y", key=("id",), holdout=0.0, label_wait_s=0)
 HEADER = "id,x,c,y\n"
 NONE = np.zeros(0, np.uint64)
 
@@ -58,7 +58,7 @@ class Desk:
             self.increment,
             self.schema,
             self.rules,
-            known=Known([night.segment() for night in reversed(self.nights)]),
+            known=Known([night.segment for night in reversed(self.nights)]),
             excluded=NONE,
             delivered=delivered or {},
             folder=folder / "clean",
@@ -102,14 +102,13 @@ def test_every_row_has_one_fate(desk: Desk) -> None:
         assert said in reasons
 
 
-def test_rejects_are_kept(desk: Desk, tmp_path: Path) -> None:
+def test_rejects_are_kept(desk: Desk) -> None:
     """Each reject is one JSON object with its place, row, key, column, reason and value."""
     night = desk.clean(lines(*(f"{i},{i},a,1" for i in range(30)), "90,Größe,a,1"))
-    night.write_rejects(tmp_path / "rejects.jsonl")
-    kept = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text("utf-8").splitlines()]
+    kept = [json.loads(line) for line in night.rejects.path.read_text("utf-8").splitlines()]
     reject = {"place": "s0.csv", "row": 30, "key": "90", "column": "x", "reason": "must be a number", "value": "Größe"}
     assert kept == [reject]
-    assert night.why_rejected() == "column 'x' must be a number ('Größe') in row 31 of s0.csv (1 row)"
+    assert night.rejects.why() == "column 'x' must be a number ('Größe') in row 31 of s0.csv (1 row)"
 
 
 @pytest.mark.parametrize("other", ["1,5,a,1", "01x,5,a,1"])
@@ -128,7 +127,7 @@ def test_a_conflict_names_both_places(desk: Desk) -> None:
     ]
     night = desk.clean(lines(), lines("1,7,a,1"))
     assert [(r.place, r.key) for r in night.rejects] == [("s1.csv", "1")]
-    assert night.rejects[0].reason.endswith("from s0.csv")
+    assert next(iter(night.rejects)).reason.endswith("from s0.csv")
 
 
 @pytest.mark.parametrize(
@@ -245,7 +244,7 @@ def test_sources_may_differ_in_their_columns(desk: Desk) -> None:
     other = "id,z,y\n"
     night = desk.clean(lines("1,1,a,1"), lines("2,5,0", header=other))
     assert counts(night) == {"learned": 2}
-    assert night.delivered == {"s0": {"x", "c"}, "s1": {"z"}}
+    assert night.delivered == {"s0": {"x", "c", "y"}, "s1": {"z", "y"}}
     night = desk.clean(lines("3,1,a,1"), lines("4,5,0", header=other), delivered=night.delivered)
     (batch_0, batch_1) = night.encode(desk.schema, Fate.LEARNED)
     np.testing.assert_array_equal(batch_0.x_num, [[1, np.nan]])
@@ -266,7 +265,7 @@ def test_a_lost_column_may_be_missing(desk: Desk, config: SchemaConfig) -> None:
     night = desk.clean(lines("2,5,1", header="id,x,y\n"), delivered=first.delivered)
     (batch,) = night.encode(desk.schema, Fate.LEARNED)
     assert batch.x_cat.tolist() == [[desk.schema.categorical[0].missing_id]]
-    assert night.delivered == {"s0": {"x", "c"}}
+    assert night.delivered == {"s0": {"x", "c", "y"}}
 
 
 def test_a_known_column_may_be_dropped_later(desk: Desk) -> None:
@@ -293,10 +292,10 @@ def test_held_out_rows_grow_nothing(tmp_path: Path) -> None:
 def test_excluded_rows_are_left_out(desk: Desk) -> None:
     """Rows with an excluded key are counted as such and leave no hash; what cannot be read is a reject before."""
     first = desk.clean(lines("1,1,a,1", "2,2,a,1"))
-    args: dict[str, Any] = {"known": Known([]), "excluded": first.segment().keys, "delivered": {}}
+    args: dict[str, Any] = {"known": Known([]), "excluded": Segment.open(first.segment).keys, "delivered": {}}
     night = clean(desk.increment, desk.schema, RULES, folder=desk.folder / "again", **args)
     assert counts(night) == {"excluded": 2}
-    assert len(night.segment().keys) == 0
+    assert len(Segment.open(night.segment).keys) == 0
 
 
 def test_too_many_rejects_have_a_sentence(desk: Desk) -> None:

@@ -5,6 +5,7 @@ import math
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,11 +33,16 @@ class Spy:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the learner's
         return getattr(self._learner, name)
 
-    def observe(self, rows: Any) -> Any:  # noqa: ANN401
+    def predict(self, batch: Any) -> Any:  # noqa: ANN401
         """Note what was predicted, and what was true."""
-        proba = self._learner.observe(rows)
-        self._events.append(("observe", proba.copy(), rows.y.copy()))
+        proba = self._learner.predict(batch)
+        self._events.append(("predict", proba.copy(), batch.y.copy()))
         return proba
+
+    def observe(self, rows: Any) -> None:  # noqa: ANN401
+        """Note how many outcomes were observed."""
+        self._events.append(("observe", len(rows), None))
+        self._learner.observe(rows)
 
     def learn(self, rows: Any, *, seed: int) -> None:  # noqa: ANN401
         """Note how many rows were learned."""
@@ -106,8 +112,9 @@ def test_each_night_is_predicted_whole_before_it_is_learned(
     """The first night is only learned; every later one is predicted, all of it, then learned."""
     run(data, "--night-rows", "100")
     for told in events:
-        seen = [(what, a if what == "learn" else len(a)) for what, a, _ in told]
-        assert seen == [("learn", 100), ("observe", 100), ("learn", 100), ("observe", 50), ("learn", 50)]
+        seen = [(what, len(a) if what == "predict" else a) for what, a, _ in told]
+        nights = [[(what, n) for what in ("predict", "observe", "learn")] for n in (100, 50)]
+        assert seen == [("learn", 100), *nights[0], *nights[1]]
 
 
 @pytest.mark.parametrize("classes", ["declared", "observed"])
@@ -125,7 +132,7 @@ def test_scores_are_those_of_an_independent_count(
     path.write_text("\n".join(late) + "\n")
     result = run(path, "--night-rows", "100", "--classes", classes)
     for scores, told in zip(result["models"].values(), events, strict=True):
-        pairs = [(proba, y) for what, proba, y in told if what == "observe"]
+        pairs = [(proba, y) for what, proba, y in told if what == "predict"]
         y = np.concatenate([y for _, y in pairs])
         width = max(proba.shape[1] for proba, _ in pairs)
         p = np.concatenate([np.pad(proba, ((0, 0), (0, width - proba.shape[1]))) for proba, _ in pairs])
@@ -172,7 +179,7 @@ def test_nothing_of_a_night_leaks_into_its_own_prediction(  # noqa: PLR0917 - fi
     run(data, "--night-rows", "100")
     before, after = events[:2], events[2:]
     for told, again in zip(before, after, strict=True):
-        a, b = (np.concatenate([p for what, p, _ in t if what == "observe"]) for t in (told, again))
+        a, b = (np.concatenate([p for what, p, _ in t if what == "predict"]) for t in (told, again))
         assert np.array_equal(a[:n_same], b[:n_same])
         assert len(a) == len(b) == 150
 
@@ -324,9 +331,26 @@ def test_what_cannot_be_compared_is_said_in_a_line(
     assert json.loads(done.out)["exit_code"] == code
 
 
+@dataclass(frozen=True)
+class Held(compare.Piece):
+    """A piece whose table lies in memory."""
+
+    held: Any
+
+    @property
+    def table(self) -> Any:  # noqa: ANN401
+        """The rows."""
+        return self.held.slice(self.start, self.num_rows)
+
+    def slice(self, start: int, n: int | None = None) -> Held:
+        """Return a part of it."""
+        return Held(self.path, self.start + start, self.num_rows - start if n is None else n, self.held)
+
+
 def tables_of(*columns: list[float]) -> list[Any]:
     """Give one table for each list of days."""
-    return [pa.table({"day": [f"2026-01-{int(d):02d}" if d == d else None for d in days]}) for days in columns]  # noqa: PLR0124
+    tables = [pa.table({"day": [f"2026-01-{int(d):02d}" if d == d else None for d in days]}) for days in columns]  # noqa: PLR0124
+    return [Held(Path(), 0, len(table), table) for table in tables]
 
 
 def sizes(sources: list[list[Any]], cut: Cut) -> list[int]:

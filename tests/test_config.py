@@ -106,7 +106,7 @@ def test_every_key_arrives() -> None:
         (f"{BASE}{SOURCE}[modells.deep]\n", "unknown key 'modells'; did you mean 'models'?"),
         (f"{BASE}{SOURCE}[schema]\ncategoricals = []\n", "'schema.categoricals'; did you mean 'categorical'?"),
         (f"{BASE}{SOURCE}[gate]\nmargins = 1\n", "'gate.margins'; did you mean 'margin'?"),
-        (f"{BASE}{SOURCE}tabel = 't'\n", "'sources[0].tabel'; did you mean 'table'?"),
+        (f"{BASE}[[sources]]\nurl = 'sqlite:///x.db'\ntabel = 't'\n", "'sources[0].tabel'; did you mean 'table'?"),
         (f"{BASE}{SOURCE}[models.deep]\nd_hiden = 3\n", "'models.deep.d_hiden'; did you mean 'd_hidden'?"),
         (f"{BASE}xyzzy = 3\n{SOURCE}", "unknown key 'xyzzy'; the keys here are "),
     ],

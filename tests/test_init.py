@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nightfit.config import load
+from nightfit.sources.configs import SqlConfig
 
 CONFIG = Path("configs/nightfit.toml")
 
@@ -120,6 +121,7 @@ def test_a_database_table(here: Path, nightfit: Callable[..., Any]) -> None:
         db.commit()
     assert nightfit("init", "sqlite:///new.db", "--table", "new_rows", "--target", "bought").code == 0
     source = load(CONFIG).sources[0]
+    assert isinstance(source, SqlConfig)
     assert (source.table, source.cursor_columns) == ("new_rows", ("id",))
     assert nightfit("train", "--model", "linear").code == 0
     log = json.loads(nightfit("log", "--json").out)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tempfile
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightfit.batch import Array
-from nightfit.checkpoint import pack, unpack
-from nightfit.known import N_NIGHTS, Known, Segment
+from nightfit.checkpoint import unpack
+from nightfit.known import N_NIGHTS, Known, Segment, write_segment
 
 Pairs = list[tuple[int, int]]
+NUMBERS = count()
 
 
-def segment(pairs: Pairs, name: str = "a.csv") -> Segment:
-    """Make a segment of (key, value) pairs from one place."""
+def segment(pairs: Pairs) -> Segment:
+    """Make a segment of (key, value) pairs; a target is a tenth of its value."""
     keys, values = (np.array([pair[i] for pair in pairs], np.uint64) for i in (0, 1))
-    return Segment.sort(keys, values, np.zeros(len(pairs), np.int32), [name])
+    return Segment.sort(keys, values, values // np.uint64(10), np.zeros(len(pairs), np.int32))
+
+
+def known(folder: Path, *nights: Pairs) -> Known:
+    """Write nights, newest first; the n-th one's rows come from place n."""
+    paths = [folder / f"{next(NUMBERS)}" for _ in nights]
+    for i, (path, night) in enumerate(zip(paths, nights, strict=True)):
+        write_segment([segment(night)], [f"place {i}"], path)
+    return Known(paths)
 
 
 def uint(*numbers: int) -> Array:
@@ -25,20 +36,19 @@ def uint(*numbers: int) -> Array:
     return np.array(numbers, np.uint64)
 
 
-def test_a_row_is_found_with_its_place() -> None:
-    """A key that was met is recognised, with whether its values were the same, and where it was."""
-    known = Known([segment([(7, 1), (3, 2)], "a.csv"), segment([(9, 5)], "b.db")])
-    met, same, place = known.find(uint(3, 9, 9, 4), uint(2, 5, 6, 0))
-    assert met.tolist() == [True, True, True, False]
-    assert same.tolist() == [True, True, False, False]
-    assert [known.place(int(p)) for p in place[:3]] == ["a.csv", "b.db", "b.db"]
+def test_a_row_is_found_with_its_place(tmp_path: Path) -> None:
+    """A key that was met is recognised, with the hashes of its values and of its target, and where it was."""
+    nights = known(tmp_path, [(7, 10), (3, 20)], [(9, 50)])
+    met = nights.find(uint(3, 9, 9, 4))
+    assert met.found.tolist() == [True, True, True, False]
+    assert met.values.tolist() == [20, 50, 50, 0]
+    assert met.targets.tolist() == [2, 5, 5, 0]
+    assert [nights.place(int(p)) for p in met.places[:3]] == ["place 0", "place 1", "place 1"]
 
 
-def test_the_newest_night_counts() -> None:
+def test_the_newest_night_counts(tmp_path: Path) -> None:
     """Of several nights that met a key, the newest says what its values are."""
-    met, same, _ = Known([segment([(1, 20)]), segment([(1, 10)])]).find(uint(1, 1), uint(20, 10))
-    assert met.all()
-    assert same.tolist() == [True, False]
+    assert known(tmp_path, [(1, 20)], [(1, 10)]).find(uint(1)).values.tolist() == [20]
 
 
 def test_the_last_of_a_night_counts() -> None:
@@ -46,35 +56,37 @@ def test_the_last_of_a_night_counts() -> None:
     assert segment([(1, 10), (2, 5), (1, 20)]).values.tolist() == [20, 5]
 
 
-def test_32_nights_are_remembered() -> None:
+def test_32_nights_are_remembered(tmp_path: Path) -> None:
     """A row is recognised for 32 nights, and no longer."""
-    known = Known([segment([(i, i)]) for i in range(N_NIGHTS + 1)])
-    assert known.find(uint(31, 32), uint(31, 32))[0].tolist() == [True, False]
+    nights = known(tmp_path, *([(i, i)] for i in range(N_NIGHTS + 1)))
+    assert nights.find(uint(31, 32)).found.tolist() == [True, False]
 
 
-@pytest.mark.parametrize("pairs", [[], [(0, 0)], [(2**64 - 1, 5), (17, 2**64 - 1)]])
+@pytest.mark.parametrize("pairs", [[], [(0, 0)], [(17, 2**64 - 1), (2**64 - 1, 5)]])
 def test_a_mapped_segment_is_the_same(pairs: Pairs, tmp_path: Path) -> None:
-    """What was written as safetensors is mapped from disk as it was, an empty night and extreme hashes included."""
-    written = segment(pairs, "Größe.csv")
-    (tmp_path / "s").write_bytes(pack(written.arrays()))
-    for read in (Segment.open(tmp_path / "s"), Segment.from_arrays(unpack((tmp_path / "s").read_bytes()))):
-        assert read.names == ("Größe.csv",)
-        for name in ("keys", "values", "places"):
-            np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
-        assert read.find(uint(17))[0].tolist() == [bool(pairs) and len(pairs) > 1]
+    """Written piece by piece, a segment is sound safetensors and is mapped as it was, an empty one included."""
+    pieces = [segment([pair]) for pair in pairs]
+    write_segment(pieces, ["Größe.csv"], tmp_path / "s")
+    read, arrays, whole = Segment.open(tmp_path / "s"), unpack((tmp_path / "s").read_bytes()), segment(pairs)
+    assert read.names == ("Größe.csv",)
+    for name in ("keys", "values", "targets", "places"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(whole, name))
+        np.testing.assert_array_equal(arrays[name], getattr(whole, name))
+    assert read.find(uint(17))[0].tolist() == [len(pairs) > 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
 @settings(deadline=None)
 @given(
     nights=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), max_size=8), max_size=4),
-    asked=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), max_size=8),
+    asked=st.lists(st.integers(0, 9), max_size=8),
 )
-def test_known_is_a_dictionary(nights: list[Pairs], asked: Pairs) -> None:
+def test_known_is_a_dictionary(nights: list[Pairs], asked: list[int]) -> None:
     """Segments answer as one dictionary would that every night, from the oldest on, has written its rows to."""
     truth: dict[int, int] = {}
     for night in reversed(nights):
         truth |= dict(night)
-    known = Known([segment(night) for night in nights])
-    met, same, _ = known.find(uint(*(key for key, _ in asked)), uint(*(value for _, value in asked)))
-    assert met.tolist() == [key in truth for key, _ in asked]
-    assert same.tolist() == [truth.get(key) == value for key, value in asked]
+    with tempfile.TemporaryDirectory() as folder:
+        met = known(Path(folder), *nights).find(uint(*asked))
+    assert met.found.tolist() == [key in truth for key in asked]
+    assert met.values.tolist() == [truth.get(key, 0) for key in asked]

@@ -10,14 +10,16 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "nightfit"
 
 LAYERS = [
-    ["__init__", "errors", "jsontypes"],
+    ["__init__", "duration", "errors", "jsontypes"],
     ["batch", "device", "sources.base"],
-    ["identity", "kinds", "known", "metrics", "moments"],
+    ["identity", "kinds", "known", "moments"],
+    ["metrics"],
     ["calibration", "mixture", "gate", "memory", "normaliser", "schema"],
     ["quantity"],
     ["scorer"],
     ["learners", "sources"],
     ["fates"],
+    ["pending", "settling"],
     ["cleaning", "inputs", "model"],
     ["checkpoint"],
     ["lock", "store"],

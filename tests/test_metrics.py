@@ -11,13 +11,12 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from nightfit.metrics import (
     CLIP,
-    classification_scores,
+    Tally,
     clipped,
     constant_loss,
-    expected_calibration_error,
-    macro_f1,
     paired_interval,
     row_losses,
+    scores,
     spread,
 )
 
@@ -28,10 +27,10 @@ def test_scores_are_scikit_learns(n_classes: int, n: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     proba = random.dirichlet(np.full(n_classes, 0.3), n)
     y = random.integers(0, n_classes, n)
-    scores = classification_scores(proba, y)
-    assert scores["log_loss"] == pytest.approx(log_loss(y, clipped(proba), labels=range(n_classes)), rel=1e-9)
-    assert scores["accuracy"] == accuracy_score(y, proba.argmax(1))
-    assert scores["macro_f1"] == pytest.approx(f1_score(y, proba.argmax(1), average="macro", zero_division=0))
+    found = scores(proba, y)
+    assert found["log_loss"] == pytest.approx(log_loss(y, clipped(proba), labels=range(n_classes)), rel=1e-9)
+    assert found["accuracy"] == accuracy_score(y, proba.argmax(1))
+    assert found["macro_f1"] == pytest.approx(f1_score(y, proba.argmax(1), average="macro", zero_division=0))
 
 
 def test_losses_by_hand() -> None:
@@ -47,12 +46,12 @@ def test_losses_by_hand() -> None:
 def test_macro_f1_by_hand() -> None:
     """F1 is averaged over the classes that occur or are predicted: here (2/3 + 1/2 + 0) / 3."""
     predicted, y = np.array([0, 0, 1, 1, 1]), np.array([0, 2, 1, 2, 2])
-    assert macro_f1(predicted, y) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert scores(np.eye(3)[predicted], y)["macro_f1"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
 
 
 def test_a_class_that_nobody_knows_is_never_right() -> None:
     """Unknown classes cost the clip, and no prediction of them counts as a hit, even without any class."""
-    assert classification_scores(np.zeros((3, 0)), np.full(3, -1)) == {
+    assert scores(np.zeros((3, 0)), np.full(3, -1)) == {
         "log_loss": pytest.approx(-math.log(CLIP)),
         "accuracy": 0.0,
         "macro_f1": 0.0,
@@ -63,7 +62,7 @@ def test_a_class_that_nobody_knows_is_never_right() -> None:
 def test_calibration_error_by_hand() -> None:
     """Four rows said to be 75 % sure and right half the time are off by a quarter."""
     proba = np.tile([0.75, 0.25], (4, 1))
-    assert expected_calibration_error(proba.max(1), proba.argmax(1) == [0, 0, 1, 1]) == pytest.approx(0.25)
+    assert scores(proba, np.array([0, 0, 1, 1]))["calibration_error"] == pytest.approx(0.25)
 
 
 def test_clipping_keeps_probabilities() -> None:
@@ -106,8 +105,10 @@ def test_too_few_rows_say_nothing() -> None:
 
 def test_the_best_constant_answers_by_hand() -> None:
     """Of classes the entropy of their shares, of a quantity its variance."""
-    assert constant_loss(np.array([0, 1, 1, 1])) == pytest.approx(-(math.log(0.25) + 3 * math.log(0.75)) / 4)
-    assert constant_loss(np.array([1.0, 3.0])) == pytest.approx(1.0)
+    assert constant_loss([np.array([0, 1]), np.array([1, 1])]) == pytest.approx(
+        -(math.log(0.25) + 3 * math.log(0.75)) / 4
+    )
+    assert constant_loss([np.array([1.0]), np.array([3.0])]) == pytest.approx(1.0)
 
 
 def test_a_spread_is_never_nothing_beside_the_size() -> None:
@@ -115,3 +116,18 @@ def test_a_spread_is_never_nothing_beside_the_size() -> None:
     assert spread(np.array([1.0, 3.0])) == pytest.approx(1.0)
     assert spread(np.full(5, 1000.0)) == pytest.approx(1.0)
     assert spread(np.zeros(0)) == spread(np.zeros(3)) == 0.0
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.integers(0, 1000), st.booleans())
+def test_a_tally_of_blocks_is_that_of_all_rows(sizes: list[int], seed: int, is_value: bool) -> None:  # noqa: FBT001
+    """However rows are cut into blocks, and though classes appear on the way, the scores are those of all at once."""
+    random = np.random.default_rng(seed)
+    tally, answers, outcomes = Tally(), [], []
+    for i, n in enumerate(sizes):
+        answers.append(random.normal(size=n) if is_value else random.dirichlet(np.ones(i + 2), n))
+        outcomes.append(random.normal(size=n) if is_value else random.integers(-1, i + 2, n))
+        tally.add(answers[-1], outcomes[-1])
+    width = len(sizes) + 1
+    padded = answers if is_value else [np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a in answers]
+    assert tally.n == sum(sizes)
+    assert tally.scores() == pytest.approx(scores(np.concatenate(padded), np.concatenate(outcomes)), abs=2e-5)

@@ -12,7 +12,7 @@ from nightfit.checkpoint import unpack
 from nightfit.errors import ConfigError, DataError, UsageError
 from nightfit.identity import hash_text, is_held_out, mix
 from nightfit.store import verify
-from pipe import CONFIG, Pipe, Row, make_rows
+from pipe import CONFIG, IMPATIENT, Pipe, Row, make_rows
 
 DEEP = CONFIG.replace("[models.linear]", "[models.deep]\n[models.linear]")
 ISSUE = "ID,Feature1,Feature2,Feature3,TARGET\n1,10.2,15.6,100,1\n2,12.4,16.1,110,0\n3,11.8,14.9,105,1\n"
@@ -109,6 +109,7 @@ def test_an_empty_source_is_nothing(pipe: Pipe) -> None:
 
 def test_too_many_rejects_stop_before_learning(pipe: Pipe) -> None:
     """Above the share the run ends with 65 and no version, every night, until the source is mended or --accept."""
+    pipe.config = IMPATIENT
     pipe.append([*make_rows(80), *({**row, "y": ""} for row in make_rows(20, start=500))])
     for _ in range(2):
         with pytest.raises(
@@ -127,6 +128,7 @@ def test_too_many_rejects_stop_before_learning(pipe: Pipe) -> None:
 
 def test_only_bad_rows_are_a_night_if_accepted(pipe: Pipe) -> None:
     """A first night of nothing but rejects makes, if accepted, a version that has learned nothing yet."""
+    pipe.config = IMPATIENT
     pipe.append([{**row, "y": ""} for row in make_rows(5)])
     result = pipe.night(accept="start here")
     assert (result.status, result.rows.rejected, result.rows.learned) == ("accepted", 5, 0)
@@ -339,8 +341,10 @@ def test_every_figure_is_recorded(pipe: Pipe) -> None:
     pipe.append(make_rows(100))
     pipe.night()
     night = pipe.head().night
-    assert set(night) == {"read", "learning", "gate", "device", "why_rejected", "notes", "seconds", "settings"}
+    assert set(night) == {
+        "read", "looked_up", "learning", "gate", "device", "why_rejected", "notes", "seconds", "settings",
+    }  # fmt: skip
     assert night["read"] == {"a.csv": 100}
     data: Any = pipe.head().state["data"]
-    assert data == {"target": "y", "key": ["id"], "columns": {"a.csv": ["c", "x1", "x2"]}}
+    assert data == {"target": "y", "key": ["id"], "columns": {"a.csv": ["c", "x1", "x2", "y"]}}
     assert set(unpack(pipe.lineage().load(pipe.head())["holdout.safetensors"])) >= {"key_hash", "x_num", "y"}

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -67,6 +68,14 @@ def a_draft(parent: int | None, **changes: Any) -> Draft:  # noqa: ANN401 - any 
         files={"deep.safetensors": STATE, "rejects.jsonl": b'{"row": 1}\n'},
     )
     return replace(draft, **changes)
+
+
+def add_segment(lineage: Lineage, data: bytes) -> str:
+    """Keep a segment of these bytes."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return lineage.add_segment(Path(file.name))
 
 
 def commit(lineage: Lineage, **changes: Any) -> Manifest:  # noqa: ANN401 - any field of a draft
@@ -184,7 +193,7 @@ def test_a_figure_that_is_not_finite_commits_nothing(lineage: Lineage) -> None:
 
 def test_every_flipped_bit_is_detected(lineage: Lineage) -> None:
     """400 random bit flips in each kind of file: none is loaded, each is found by verify."""
-    manifest, draw = commit(lineage, segments=[lineage.add_segment(STATE)]), random.Random(7)  # noqa: S311
+    manifest, draw = commit(lineage, segments=[add_segment(lineage, STATE)]), random.Random(7)  # noqa: S311
     folder = lineage.path(1)
     for path in (folder / "manifest.json", folder / "deep.safetensors", folder / "rejects.jsonl"):
         for _ in range(400):
@@ -198,7 +207,7 @@ def test_every_flipped_bit_is_detected(lineage: Lineage) -> None:
 
 def test_every_flipped_bit_of_a_segment_is_detected(lineage: Lineage) -> None:
     """A rotten segment is an error of verify, refused when read, and costs no version."""
-    sha, draw = lineage.add_segment(STATE), random.Random(7)  # noqa: S311
+    sha, draw = add_segment(lineage, STATE), random.Random(7)  # noqa: S311
     commit(lineage, segments=[sha])
     path = lineage.folder / "segments" / f"{sha}.safetensors"
     for _ in range(400):
@@ -370,13 +379,13 @@ def test_a_pruned_version_is_neither_broken_nor_used(lineage: Lineage) -> None:
 
 def test_a_segment_is_kept_once_and_mended(lineage: Lineage) -> None:
     """Adding equal bytes again is free, and replaces a rotten copy by a good one."""
-    sha = lineage.add_segment(b"keys")
+    sha = add_segment(lineage, b"keys")
     path = lineage.folder / "segments" / f"{sha}.safetensors"
     before = path.stat().st_ino
-    assert lineage.add_segment(b"keys") == sha
+    assert add_segment(lineage, b"keys") == sha
     assert path.stat().st_ino == before
     flip(path, 3)
-    assert lineage.add_segment(b"keys") == sha
+    assert add_segment(lineage, b"keys") == sha
     assert (lineage.segment(sha), in_staging(lineage)) == (b"keys", [])
     for name in ("../" + sha, sha.upper(), sha[1:]):
         with pytest.raises(CheckpointError, match="SHA-256"):
@@ -403,7 +412,7 @@ def test_the_store_is_private(lineage: Lineage, umask: int) -> None:
     """Folders have mode 0700 and files 0600, whatever the umask."""
     before = os.umask(umask)
     try:
-        commit(lineage, segments=[lineage.add_segment(b"keys")])
+        commit(lineage, segments=[add_segment(lineage, b"keys")])
     finally:
         os.umask(before)
     root = lineage.pipeline.folder.parent
@@ -443,7 +452,7 @@ def test_a_commit_syncs_in_the_one_safe_order(lineage: Lineage, monkeypatch: pyt
     }
     assert [path for _, path in calls[4:]] == [str(lineage.path(2)), str(lineage.folder)]
     calls.clear()
-    sha = lineage.add_segment(b"keys")
+    sha = add_segment(lineage, b"keys")
     folder = str(lineage.folder / "segments")
     assert calls[0] == ("fsync", str(lineage.folder)), "the new folder's own name"
     assert [kind for kind, _ in calls[1:]] == ["fsync", "rename", "fsync"]

@@ -1,11 +1,11 @@
 """Rows as arrays: what every learner, metric and memory works on, with the shapes checked once.
 
-`Batch` is one block of rows in memory; `Rows` is a night's worth of blocks, which may lie in memory-mapped files.
+`Batch` is one block of rows in memory; `Rows` is a night's worth of blocks, which may lie on disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -68,14 +68,14 @@ def concat(batches: Iterable[Batch]) -> Batch:
 
 
 class Rows:
-    """A night's rows: immutable, re-iterable, in blocks of about `BLOCK_ROWS`.
+    """A night's rows: immutable, re-iterable, in blocks of about `BLOCK_ROWS`, of which one is in memory at a time.
 
     >>> rows = Rows([Batch(np.zeros(2, np.uint64), np.zeros((2, 1)), np.zeros((2, 0), np.int32), np.zeros(2, int))])
     >>> len(rows), [len(block) for block in rows.shuffled(1, seed=0)]
     (2, [1, 1])
     """
 
-    def __init__(self, blocks: Iterable[Batch]) -> None:
+    def __init__(self, blocks: Iterable[Batch | StagedBatch]) -> None:
         self._blocks = [block for block in blocks if len(block)]
 
     def __len__(self) -> int:
@@ -83,7 +83,7 @@ class Rows:
 
     def chunks(self) -> Iterator[Batch]:
         """Yield the rows in order, block by block."""
-        yield from self._blocks
+        yield from map(_in_memory, self._blocks)
 
     def shuffled(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
         """Yield the rows in batches of at most `batch_size`, in an order that depends on the seed alone.
@@ -93,7 +93,7 @@ class Rows:
         """
         random = np.random.default_rng(seed)
         for i in random.permutation(len(self._blocks)):
-            block = self._blocks[i]
+            block = _in_memory(self._blocks[i])
             order = random.permutation(len(block))
             for start in range(0, len(block), batch_size):
                 yield block.take(order[start : start + batch_size])
@@ -101,18 +101,52 @@ class Rows:
     def sample(self, n: int) -> Batch:
         """Return about n rows, evenly spread over the night; all, if there are fewer. There must be a row."""
         step = max(len(self) // n, 1)
-        return concat(block.take(slice(None, None, step)) for block in self._blocks)
+        return concat(block.take(slice(None, None, step)) for block in self.chunks())
+
+    def class_counts(self, n_classes: int) -> Array:
+        """Count the rows of each class, int64 [n_classes]; all their classes must be known."""
+        counts = (np.bincount(block.y, minlength=n_classes) for block in self.chunks())
+        return sum(counts, start=np.zeros(n_classes, np.int64))
+
+    def split_last(self, chosen: Callable[[int], Array]) -> tuple[Rows, Rows]:
+        """Split rows off the last block: those that the mask (bool [m]) which `chosen` makes of its length names."""
+        *blocks, last = self._blocks
+        block, mask = _in_memory(last), chosen(len(last))
+        return Rows([*blocks, block.take(~mask)]), Rows([block.take(mask)])
 
     @property
     def y(self) -> Array:
-        """All class indices, int64 [n], or quantities, float64 [n], in order."""
-        return np.concatenate([np.zeros(0, np.int64), *(block.y for block in self._blocks)])
+        """All class indices, int64 [n], or quantities, float64 [n], in order: the memory of as many numbers."""
+        return np.concatenate([np.zeros(0, np.int64), *(block.y for block in self.chunks())])
+
+
+@dataclass(frozen=True)
+class StagedBatch:
+    """A batch on disk, of n rows; `load` maps it, and it is gone from memory when nobody holds it any more."""
+
+    stem: Path
+    n: int
+
+    def __len__(self) -> int:
+        return self.n
+
+    def load(self) -> Batch:
+        """Return the batch, its large arrays memory-mapped."""
+        return Batch(*(_load(_path(self.stem, field.name)) for field in fields(Batch)))
+
+
+def _in_memory(block: Batch | StagedBatch) -> Batch:
+    return block if isinstance(block, Batch) else block.load()
 
 
 def stage(batches: Iterable[Batch], folder: Path) -> Rows:
-    """Write batches to `folder` as whole blocks and return them memory-mapped, so that a night of any size fits."""
-    folder.mkdir(parents=True)
-    return Rows(_spill(block, folder / f"{i:06d}") for i, block in enumerate(_rechunk(batches)))
+    """Write batches to `folder` as whole blocks, so that a night of any size fits; a single block stays in memory."""
+    blocks: list[Batch | StagedBatch] = []
+    for i, block in enumerate(_rechunk(batches)):
+        if i == 1:
+            blocks = [_spill(blocks[0], folder / f"{0:06d}")]  # type: ignore[arg-type]
+        blocks.append(_spill(block, folder / f"{i:06d}") if i else block)
+    return Rows(blocks)
 
 
 def _rechunk(batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -127,18 +161,20 @@ def _rechunk(batches: Iterable[Batch]) -> Iterator[Batch]:
         yield concat(held)
 
 
-def _spill(batch: Batch, stem: Path) -> Batch:
-    arrays = []
+def _spill(batch: Batch, stem: Path) -> StagedBatch:
+    stem.parent.mkdir(parents=True, exist_ok=True)
     for field in fields(Batch):
-        path = stem.with_name(f"{stem.name}-{field.name}.npy")
-        np.save(path, getattr(batch, field.name), allow_pickle=False)
-        arrays.append(_load(path))
-    return Batch(*arrays)
+        np.save(_path(stem, field.name), getattr(batch, field.name), allow_pickle=False)
+    return StagedBatch(stem, len(batch))
+
+
+def _path(stem: Path, name: str) -> Path:
+    return stem.with_name(f"{stem.name}-{name}.npy")
 
 
 def _load(path: Path) -> Array:
-    array: Array = np.load(path, allow_pickle=False)
-    if array.nbytes < 1 << 20:  # a map costs a file handle; small arrays are cheaper in memory
-        return array
-    mapped: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        mapped: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError:  # no columns, no bytes: nothing can be mapped
+        mapped = np.load(path, allow_pickle=False)
     return mapped

@@ -10,7 +10,7 @@ the learner says and however the data were chosen (`Calibration.observe` has the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -100,9 +100,10 @@ class Calibration:
         weight = min(len(y) / FULL_ROWS, 1.0)
         self.losses = FADE**weight * self.losses + weight * np.minimum(losses - losses.min(), LIMIT)
 
-    def count(self, y: Array) -> None:
-        """Count the classes of learned rows."""
-        self.counts = self.counts + np.bincount(y[y >= 0], minlength=len(self.counts))
+    def count(self, outcomes: Iterable[Array]) -> None:
+        """Count the classes of learned rows, int [n] each."""
+        for y in outcomes:
+            self.counts = self.counts + np.bincount(y[y >= 0], minlength=len(self.counts))
 
     def declare(self, n_classes: int) -> None:
         """Give each of the first classes half a count (Krichevsky & Trofimov 1981): known, but never learned."""

@@ -1,13 +1,12 @@
 """From raw rows to clean ones: each row of the increment gets exactly one fate, and every reject its reason.
 
-Two passes: the first parses the chunks one by one and hashes keys and values; the second, over the hashes of the
-whole night, finds duplicates and conflicts. What is clean is staged again, by column name, for the schema to encode.
+The chunks are parsed one by one, their keys and values hashed, and what is clean staged again, by column name, for the
+schema to encode; `settling` then finds duplicates and conflicts over the whole night.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,14 @@ import pyarrow.compute as pc
 
 from nightfit.batch import Array
 from nightfit.errors import DataError
-from nightfit.fates import CleanNight, CleanPart, Fate, Reject
-from nightfit.identity import hash_positions, hash_text, hash_word, is_held_out, mix
+from nightfit.fates import CleanNight, CleanPart, Fate, Hashes, Reject, Rejects
+from nightfit.identity import hash_positions, hash_text, hash_word, mix
 from nightfit.kinds import as_text, infer_kind, is_quantity, parse
 from nightfit.known import Known
+from nightfit.pending import KEY_PARTS, Pending, expire
 from nightfit.schema import Rules, Schema, Task
-from nightfit.sources.increment import Increment, Part, read_table, write_table
+from nightfit.settling import settle
+from nightfit.sources.increment import Increment, Part
 
 _INFER_ROWS = 65_536
 
@@ -89,67 +90,124 @@ def clean(
     delivered: Mapping[str, Iterable[str]],
     folder: Path,
     new: frozenset[str] = frozenset(),
+    pending: Pending | None = None,
+    now_s: float = 0.0,
 ) -> CleanNight:
-    """Give every row of the increment its fate.
+    """Give every row of the increment, and every row that was pending, its fate.
 
     `known` holds the identities of the last nights; `excluded` (uint64, sorted) the keys that `--exclude` leaves out;
     `delivered` the columns that each source has delivered on earlier nights; `new` those that no night knew before: a
-    known row that comes again with a value in one of them is the same row.
+    known row that comes again with a value in one of them is the same row. `now_s` is in seconds since 1970.
 
-    Raises `DataError` if a source lacks the target, the key, or (unless it may be missing) a column that it delivered.
+    Raises `DataError` if a source lacks the key, or (unless it may be missing) a column that it delivered, and if no
+    source has the target.
     """
     folder.mkdir(parents=True)
-    night = CleanNight(rules.target, {source: set(names) for source, names in delivered.items()})
+    night = CleanNight(
+        rules.target,
+        {source: set(names) for source, names in delivered.items()},
+        Rejects(folder / "rejects.jsonl"),
+        folder / "segment",
+    )
+    _check_target(increment, rules, night.delivered)
+    night.parts += (pending or Pending()).parts(rules, folder)
     for i, part in enumerate(increment.parts):
         night.n_bad += len(part.bad)
-        night.rejects += [Reject(part.place, bad.row, "", "", bad.reason, bad.text[:200]) for bad in part.bad]
-        if len(part.rows):
-            night.parts.append(_parse(part, schema, rules, folder / f"{i:06d}.arrow", night, new=new))
-    _settle(night, rules, known, excluded)
+        night.rejects.add([Reject(part.place, bad.row, "", "", bad.reason, bad.text) for bad in part.bad])
+        if part.n:
+            night.parts.append(_parse(part, schema, rules, folder / f"{i:06d}", night, new=new))
+    for i, part in enumerate(increment.looked_up):
+        night.parts.append(_parse(part, schema, rules, folder / f"looked-up-{i:06d}", night, new=new))
+    settle(night, rules, known, excluded)
+    expire(night, rules, now_s)
     return night
 
 
 def _parse(
-    part: Part, schema: Schema, rules: Rules, path: Path, night: CleanNight, *, new: frozenset[str]
+    part: Part, schema: Schema, rules: Rules, stem: Path, night: CleanNight, *, new: frozenset[str]
 ) -> CleanPart:
     """Parse one chunk: stage its features, hash its keys and values, reject what is of another kind."""
     whole = part.table
     table = whole.drop_columns([name for name in rules.schema.drop if name in whole.column_names])
-    _check_columns(part, table, schema, rules, night.delivered.setdefault(part.source, set()))
+    no_features = {rules.target, *rules.key, *rules.not_features}
+    only_labels = rules.waits and (part.looked_up or set(table.column_names) <= no_features)
+    if only_labels:
+        table = table.select([name for name in table.column_names if name in no_features])
+    else:
+        _check_columns(part, table, schema, rules, night.delivered.setdefault(part.source, set()))
+    _check_key(part, table, rules)
+    if rules.target not in table.column_names:
+        table = table.append_column(rules.target, pa.nulls(part.n, pa.string()))
     labels = as_text(table[rules.target].combine_chunks(), rules.schema.missing)
-    targets = target_of(table, rules, schema.task)
-    keys = _keys(table, rules)
-    fates = np.zeros(len(part.rows), np.uint8)
-
-    def reject(mask: Array, column: str, reason: str) -> None:
-        fresh = np.flatnonzero(mask & (fates != Fate.REJECTED))
-        fates[fresh] = Fate.REJECTED
-        for i in fresh.tolist():
-            value, key = table[column][i].as_py(), keys[i].as_py() if keys is not None else None
-            text = "" if value is None else str(value)[:200]
-            night.rejects.append(Reject(part.place, int(part.rows[i]), key or "", column, reason, text))
-
-    reject(_null(labels), rules.target, "(the target) has no value")
-    reject(_null(targets), rules.target, f"(the target) must be {_AN['numeric']}")
-    if keys is not None:
-        reject(_null(keys), rules.key[0], "(the key) has no value")
+    targets, keys = target_of(table, rules, schema.task), _keys(table, rules)
     features, bad = parse_features(table, schema, rules.schema.missing)
-    for column in schema.columns:
-        if column.name in bad:
-            reject(bad[column.name], column.name, f"must be {_AN[column.kind]}")
-    values, added = _value_hash(rules.target, targets), np.zeros(len(part.rows), np.uint64)
-    for name in bad:
-        h = _value_hash(name, features[name].combine_chunks())
+    check = _Check(part, table, keys)
+    if only_labels or not rules.waits:
+        check.reject(_null(labels), rules.target, "(the target) has no value")
+    check.reject(_null(targets) & ~_null(labels), rules.target, f"(the target) must be {_AN['numeric']}")
+    if keys is not None:
+        check.reject(_null(keys), rules.key[0], "(the key) has no value")
+    for column in (column for column in schema.columns if column.name in bad):
+        check.reject(bad[column.name], column.name, f"must be {_AN[column.kind]}")
+    night.rejects.add(check.rejects)
+    staged = {name: features[name] for name in bad} | {rules.target: targets}  # neither target nor key is a feature
+    dropped = [c for c in schema.columns if c.name in rules.schema.drop and c.name in whole.column_names]
+    were = {c.name: parse(whole[c.name].combine_chunks(), c.kind, rules.schema.missing)[0] for c in dropped}
+    return CleanPart.staged(
+        stem,
+        pa.table(staged if keys is None else {**staged, rules.key[0]: keys}),
+        Hashes(
+            _key_hash(part, keys, rules), *_value_hashes(staged, were, rules.target, new), part.rows.astype(np.uint64)
+        ),
+        place=part.place,
+        fates=check.fates,
+        has_features=not only_labels,
+        looked_up=part.looked_up,
+    )
+
+
+class _Check:
+    """The fates of a chunk's rows as far as one row alone decides them, and the reasons."""
+
+    def __init__(self, part: Part, table: Any, keys: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
+        self._part, self._table, self._keys = part, table, keys
+        self.fates = np.zeros(part.n, np.uint8)
+        self.rejects: list[Reject] = []
+
+    def reject(self, mask: Array, column: str, reason: str) -> None:
+        """Reject the rows of a mask (bool [n]) that are not rejected yet."""
+        fresh = np.flatnonzero(mask & (self.fates != Fate.REJECTED))
+        self.fates[fresh] = Fate.REJECTED
+        if not len(fresh) or self._part.looked_up:
+            return
+        values = self._table[column].take(pa.array(fresh)).to_pylist()
+        keys = self._keys.take(pa.array(fresh)).to_pylist() if self._keys is not None else [None] * len(fresh)
+        for value, key, row in zip(values, keys, self._part.rows[fresh].tolist(), strict=True):
+            text = "" if value is None else str(value)
+            self.rejects.append(Reject(self._part.place, row, key or "", column, reason, text))
+
+
+def _value_hashes(
+    columns: Mapping[str, Any], dropped: Mapping[str, Any], target: str, new: frozenset[str]
+) -> tuple[Array, Array, Array]:
+    """Hash parsed columns: all values, what is new of them, and the target's part, uint64 [n] each.
+
+    What is dropped since a row was met is part of its old hash.
+    """
+    hashes = {name: _value_hash(name, _whole(column)) for name, column in columns.items()}
+    n = len(hashes[target])
+    values, added = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
+    for name, h in hashes.items():
         values += h
         if name in new:
             added += h
-    for column in schema.columns:  # what is dropped since a row was met is part of its old hash
-        if column.name in rules.schema.drop and column.name in whole.column_names:
-            parsed, _ = parse(whole[column.name].combine_chunks(), column.kind, rules.schema.missing)
-            added -= _value_hash(column.name, parsed)
-    staged = {name: features[name] for name in bad} | {rules.target: targets}  # neither target nor key is a feature
-    write_table(pa.table(staged if keys is None else {**staged, rules.key[0]: keys}), path)
-    return CleanPart(part.place, path, part.rows, _key_hash(part, keys, rules), values, values - added, fates)
+    for name, column in dropped.items():
+        added -= _value_hash(name, column)
+    return values, added, hashes[target]
+
+
+def _whole(column: Any) -> Any:  # noqa: ANN401
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 _AN = {
@@ -169,17 +227,49 @@ def _null(column: Any) -> Array:  # noqa: ANN401
     return np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False))
 
 
+def _check_target(increment: Increment, rules: Rules, delivered: Mapping[str, set[str]]) -> None:
+    """Stop where no source has the target, though each of them has delivered rows: it is misspelt.
+
+    With labels that come late one source may have the features, and another, which may have nothing yet, the labels.
+    """
+    if not increment.parts or any(rules.target in names for names in delivered.values()):
+        return
+    there = {part.source: part.names for part in increment.parts}
+    if any(rules.target in names for names in there.values()):
+        return
+    if rules.waits and set(increment.n_read) - set(there) - set(delivered):
+        return
+    part = increment.parts[0]
+    raise DataError(
+        f"the target '{rules.target}' must be a column of a source, however {part.place} has none; "
+        f"{_hint(rules.target, part.names)}"
+    )
+
+
+def _check_key(part: Part, table: Any, rules: Rules) -> None:  # noqa: ANN401
+    for name in set(rules.key) - set(table.column_names):
+        raise DataError(
+            f"the key '{name}' must be a column of every source, however {part.place} has none; "
+            f"{_hint(name, table.column_names)}"
+        )
+
+
+def _hint(name: str, names: Sequence[str]) -> str:
+    near = get_close_matches(name, names, 1)
+    return f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names)}"
+
+
 def _check_columns(part: Part, table: Any, schema: Schema, rules: Rules, delivered: set[str]) -> None:  # noqa: ANN401
-    """Stop at a lack of the target, of the key, or of a column that this source has `delivered` before; add to those.
+    """Stop at a lack of a column that this source has `delivered` before, the target included; add to those.
 
     Sources may differ in their columns, so what one never had it may lack; what it had and loses is a broken export.
     """
     names = table.column_names
-    for role, wanted in (("the target", (rules.target,)), ("the key", rules.key)):
-        for name in set(wanted) - set(names):
-            near = get_close_matches(name, names, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names)}"
-            raise DataError(f"{role} '{name}' must be a column of every source, however {part.place} has none; {hint}")
+    if rules.target not in names and not rules.waits:
+        raise DataError(
+            f"the target '{rules.target}' must be a column of every source, however "
+            f"{part.place} has none; {_hint(rules.target, names)}"
+        )
     missing = sorted(delivered - set(names) - set(rules.schema.drop))
     if missing and rules.schema.on_missing_column == "stop":
         raise DataError(
@@ -187,7 +277,8 @@ def _check_columns(part: Part, table: Any, schema: Schema, rules: Rules, deliver
             f"{f' (nor {len(missing) - 1} others)' if len(missing) > 1 else ''}; mend the source, "
             'or set schema.on_missing_column = "missing", or name the column in schema.drop',
         )
-    delivered.update(column.name for column in schema.columns if column.name in names)
+    known = {rules.target, *(column.name for column in schema.columns)}
+    delivered.update(name for name in names if name in known)
 
 
 def _keys(table: Any, rules: Rules) -> Any:  # noqa: ANN401
@@ -195,7 +286,7 @@ def _keys(table: Any, rules: Rules) -> Any:  # noqa: ANN401
     if not rules.key:
         return None
     parts = [as_text(table[name].combine_chunks(), rules.schema.missing) for name in rules.key]
-    return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, "\x1f")
+    return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, KEY_PARTS)
 
 
 def _key_hash(part: Part, keys: Any, rules: Rules) -> Array:  # noqa: ANN401
@@ -213,62 +304,3 @@ def _value_hash(name: str, column: Any) -> Array:  # noqa: ANN401
     else:
         h = hash_text(pc.fill_null(column, ""))
     return np.where(_null(column), np.uint64(0), mix(mix(h) + hash_word(name)))  # a sum: no value undoes a name
-
-
-def _settle(night: CleanNight, rules: Rules, known: Known, excluded: Array) -> None:
-    """Decide, over the whole night: excluded, met before, in conflict, held out or learned."""
-    if not night.parts:
-        return
-    keys, values, old_values, fates = (
-        np.concatenate([getattr(p, a) for p in night.parts]) for a in ("key_hash", "value_hash", "old_hash", "fates")
-    )
-    place = np.repeat(np.arange(len(night.parts)), [len(part.rows) for part in night.parts])
-    names = [part.place for part in night.parts]
-    open_ = fates != Fate.REJECTED
-    fates[open_ & np.isin(keys, excluded)] = Fate.EXCLUDED
-    open_ &= fates != Fate.EXCLUDED
-    learns_updates = rules.on_update == "learn"
-
-    @functools.cache
-    def keys_of(path: Path) -> Any:  # noqa: ANN401
-        return read_table(path)[rules.key[0]].combine_chunks() if rules.key else None
-
-    earlier = _earlier_with_key(keys, open_, newest=learns_updates)
-    in_night, same_in_night = earlier != np.arange(len(keys)), values == values[earlier]
-    met, same, where = known.find(keys, values)
-    same |= known.find(keys, old_values)[1]
-    again = open_ & (met | in_night)
-    # What a key said last counts if updates are learned; otherwise what it said first, as the rest was rejected.
-    same = np.where(in_night if learns_updates else ~met, same_in_night, same)
-    fates[again & same] = Fate.DUPLICATE
-    if not learns_updates:
-        for i in np.flatnonzero(again & ~same).tolist():
-            fates[i] = Fate.REJECTED
-            other = known.place(int(where[i])) if met[i] else names[place[earlier[i]]]
-            part, local = night.parts[place[i]], i - int(np.searchsorted(place, place[i]))
-            night.rejects.append(_conflict(part, local, keys_of(part.path), other))
-    held = is_held_out(keys, rules.holdout) & (fates == Fate.LEARNED)
-    fates[held] = Fate.HELD_OUT
-    ends = np.cumsum([len(part.rows) for part in night.parts])[:-1]
-    night.parts = [p._replace(fates=f) for p, f in zip(night.parts, np.split(fates, ends), strict=True)]
-
-
-def _earlier_with_key(keys: Array, open_: Array, *, newest: bool) -> Array:
-    """Return for each row the index of the first open row with its key, or (newest) of the last one before it.
-
-    It is the row's own index where there is none.
-    """
-    index = np.flatnonzero(open_)
-    index = index[np.argsort(keys[index], kind="stable")]
-    is_first = np.append(True, keys[index][1:] != keys[index][:-1])[: len(index)]
-    at = np.arange(len(index))
-    found = np.where(is_first, at, at - 1) if newest else np.maximum.accumulate(np.where(is_first, at, 0))
-    earlier = np.arange(len(keys))
-    earlier[index] = index[found]
-    return earlier
-
-
-def _conflict(part: CleanPart, i: int, keys: Any, other: str) -> Reject:  # noqa: ANN401
-    key = keys[i].as_py() if keys is not None else ""
-    reason = f"the key's row came before, with other values, from {other}"
-    return Reject(part.place, int(part.rows[i]), key, "", reason, "")

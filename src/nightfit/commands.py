@@ -33,8 +33,8 @@ CutOptions = tuple[int | None, str | None, str | None]
 """--night-rows, --night-column and --every, as typed."""
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def init(data: str, target: str, table_name: str, name: str, path: Path, *, force: bool, as_json: bool) -> None:
@@ -242,9 +242,7 @@ def compare(
     chosen = choose(device)
     bench = Bench(config.models, config.rules, parsed, classes, chosen.name, seed, typed)
     with bar("comparing") as progress, tempfile.TemporaryDirectory(prefix="nightfit-") as folder:
-        result = replay(
-            bench, sources if data is None else [Typed(data, table_name)], Path(folder) / "raw", progress=progress
-        )
+        result = replay(bench, sources if data is None else [Typed(data, table_name)], Path(folder), progress=progress)
     result = {**result, "device": f"{chosen.name} ({chosen.reason})", "classes": classes, "seed": seed}
     if report is not None:
         from nightfit.report import write

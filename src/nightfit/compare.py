@@ -6,9 +6,11 @@ be read as a number counts as missing; rows without a target are left out before
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,18 +18,18 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from nightfit.batch import Array, Rows, concat
+from nightfit.batch import Array, Batch, Rows, stage
 from nightfit.cleaning import adopt, guess_task, parse_features, target_of
 from nightfit.config import ModelConfig
 from nightfit.errors import DataError
 from nightfit.identity import hash_positions
 from nightfit.inputs import column_hint
 from nightfit.jsontypes import Json
-from nightfit.metrics import class_scores, guesses, regression_scores, row_losses, scores
+from nightfit.metrics import Tally
 from nightfit.model import Model
 from nightfit.schema import Rules, Schema, Task
 from nightfit.sources.base import Source
-from nightfit.sources.increment import Cut, Increment, read_increment
+from nightfit.sources.increment import Cut, Increment, read_increment, read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,20 @@ class _Entrant:
     model: Model
     learn_cpu_s: float = 0.0
     predict_cpu_s: float = 0.0
-    answers: list[tuple[Array, ...]] = field(default_factory=list)
-    """Of each night the values, or what scores need of the probabilities: losses, classes, confidences."""
+    total: Tally = field(default_factory=Tally)
     per_night: list[dict[str, float]] = field(default_factory=list)
 
-    def test(self, rows: Rows) -> Array:
-        """Predict a night before it is learned, and return what was predicted; calibration learns from the outcomes."""
+    def test(self, rows: Rows, watch: Callable[[Array, Batch], None]) -> None:
+        """Predict a night before it is learned; then calibration learns from the outcomes."""
         started = time.process_time()
-        predicted = self.model.learner.observe(rows)
+        tally = Tally()
+        for predicted, block in self.model.predicted(rows):
+            for each in (tally, self.total):
+                each.add(predicted, block.y)
+            watch(predicted, block)
+        self.model.learner.observe(rows)
         self.predict_cpu_s += time.process_time() - started
-        is_value = predicted.ndim == 1
-        self.answers.append((predicted,) if is_value else (row_losses(predicted, rows.y), *guesses(predicted)))
-        self.per_night.append(scores(predicted, rows.y))
-        return predicted
+        self.per_night.append(tally.scores())
 
     def learn(self, rows: Rows, shared_s: float, *, seed: int) -> None:
         """Learn a night. The seconds of cleaning and encoding, which models share here, count for each."""
@@ -71,19 +74,13 @@ class _Entrant:
         self.model.learn(rows, seed=seed)
         self.learn_cpu_s += time.process_time() - started + shared_s
 
-    def scores(self, y: Array) -> dict[str, float]:
+    def scores(self) -> dict[str, float]:
         """Return the scores over all predicted rows."""
-        answers = [np.concatenate(column) for column in zip(*self.answers, strict=True)]
-        if len(answers) == 1:
-            found = regression_scores(answers[0], y)
-        else:
-            losses, predicted, confidence = answers
-            found = class_scores(losses, predicted, confidence, y)
         return {
-            **found,
+            **self.total.scores(),
             "learn_cpu_s": round(self.learn_cpu_s, 3),
             "predict_cpu_s": round(self.predict_cpu_s, 3),
-            "rows": len(y),
+            "rows": self.total.n,
         }
 
 
@@ -93,39 +90,39 @@ def compare(
     folder: Path,
     *,
     progress: Callable[[int, int], None] = lambda *_: None,
-    watch: Callable[[str, Array, Rows], None] = lambda *_: None,
+    watch: Callable[[str, Array, Batch], None] = lambda *_: None,
 ) -> dict[str, Json]:
     """Replay the sources' rows as nights for every model; `folder` is for staging. Return the JSON of the design.
 
-    `progress` is told how many of how many rows are done, `watch` each model's name with its answers to a night, and
-    the night's rows with their outcomes. Raises `DataError` if there are fewer than two nights.
+    `progress` is told how many of how many rows are done, `watch` each model's name with its answers to a block of a
+    night, and the block with its outcomes. Raises `DataError` if there are fewer than two nights.
     """
-    increment = read_increment(sources, {}, folder)
+    increment = read_increment(sources, {}, folder / "raw")
     _check_typed(increment, bench.typed)
     _check_target(increment, bench.rules)
     task = bench.rules.task or guess_task((part.table for part in increment.parts), bench.rules)
     labels, n_total = _count(increment, bench.rules, task)
     entrants = {name: _Entrant(_fresh(bench, config, task, labels)) for name, config in bench.models.items()}
-    schema, outcomes, n_done, n_nights = next(iter(entrants.values())).model.schema, [], 0, 0
-    for n_nights, tables in enumerate(nights(_with_target(increment, bench.rules, task), bench.cut)):
+    schema, n_scored, n_done, n_nights = next(iter(entrants.values())).model.schema, [], 0, 0
+    for n_nights, pieces in enumerate(nights(_with_target(increment, bench.rules, task, folder), bench.cut)):
         started = time.process_time()
-        schema, rows = _prepare(tables, schema, bench.rules, n_done)
+        schema, rows = _prepare(pieces, schema, bench.rules, n_done, folder / "night")
         shared_s = time.process_time() - started
         for name, entrant in entrants.items():
             entrant.model.grow(schema)
             if n_nights:
-                watch(name, entrant.test(rows), rows)
+                entrant.test(rows, partial(watch, name))
             entrant.learn(rows, shared_s, seed=bench.seed)
         if n_nights:
-            outcomes.append(rows.y)
+            n_scored.append(len(rows))
         n_done += len(rows)
         progress(n_done, n_total)
-    if not outcomes:
+    if not n_scored:
         raise DataError(
             f"a comparison needs two nights at least, however {n_total} rows with a target make {n_nights + 1}; "
             "take a smaller --night-rows, or another --night-column and --every"
         )
-    return {**_result(entrants, outcomes), "left_out": increment.n_rows - n_total}
+    return {**_result(entrants, n_scored), "left_out": increment.n_rows - n_total}
 
 
 def _check_typed(increment: Increment, typed: Mapping[str, Sequence[str]]) -> None:
@@ -173,25 +170,49 @@ def _count(increment: Increment, rules: Rules, task: Task) -> tuple[set[str], in
     return labels, n
 
 
-def _with_target(increment: Increment, rules: Rules, task: Task) -> list[Iterator[Any]]:
-    """Return, for each source, an iterator of its staged tables without the rows that have no target."""
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive rows of a staged table; the table is mapped only while somebody holds it."""
 
-    def tables(source: str) -> Iterator[Any]:
+    path: Path
+    start: int
+    num_rows: int
+
+    @property
+    def table(self) -> Any:  # noqa: ANN401 - pyarrow ships no types
+        """The rows."""
+        return read_table(self.path).slice(self.start, self.num_rows)
+
+    def slice(self, start: int, n: int | None = None) -> Piece:
+        """Return n rows (all, if it is None) from the start-th on."""
+        return Piece(self.path, self.start + start, self.num_rows - start if n is None else n)
+
+
+def _with_target(increment: Increment, rules: Rules, task: Task, folder: Path) -> list[Iterator[Piece]]:
+    """Return, for each source, an iterator of its staged rows without those that have no target."""
+
+    def pieces(source: str) -> Iterator[Piece]:
         for part in increment.parts:
             if part.source == source:
-                table = part.table
-                yield table.filter(pc.is_valid(target_of(table, rules, task)))
+                table, path = part.table, part.path
+                has_target = pc.is_valid(target_of(table, rules, task))
+                if not pc.all(has_target).as_py():
+                    path = folder / "with_target" / part.path.name
+                    path.parent.mkdir(exist_ok=True)
+                    table = table.filter(has_target)
+                    write_table(table, path)
+                yield Piece(path, 0, table.num_rows)
 
-    return [tables(source) for source in increment.n_read]
+    return [pieces(source) for source in increment.n_read]
 
 
-def nights(sources: Sequence[Iterable[Any]], cut: Cut) -> Iterator[list[Any]]:
-    """Cut the sources' tables, in order, into nights: lists of pieces, as chunks may differ in type.
+def nights(sources: Sequence[Iterable[Piece]], cut: Cut) -> Iterator[list[Piece]]:
+    """Cut the sources' rows, in order, into nights: lists of pieces, as chunks may differ in type.
 
     A night has `cut.n_rows` rows of each source, or those up to where the period of `cut.column` goes up; a row that
     comes late, or has no time, belongs to the night in which it comes.
     """
-    readers = [_Reader(iter(tables)) for tables in sources]
+    readers = [_Reader(iter(pieces)) for pieces in sources]
     period = -np.inf
     while any(reader.fill() for reader in readers):
         if cut.n_rows is None:
@@ -203,38 +224,38 @@ def nights(sources: Sequence[Iterable[Any]], cut: Cut) -> Iterator[list[Any]]:
 class _Reader:
     """What is still to come of one source; `held` has been looked at, and is not taken yet."""
 
-    tables: Iterator[Any]
-    held: list[Any] = field(default_factory=list)
+    pieces: Iterator[Piece]
+    held: list[Piece] = field(default_factory=list)
 
     def fill(self) -> bool:
-        """Hold the next table that has rows; say whether there is one."""
-        while not self.held and (table := next(self.tables, None)) is not None:
-            self.held = [table] if table.num_rows else []
+        """Hold the next piece that has rows; say whether there is one."""
+        while not self.held and (piece := next(self.pieces, None)) is not None:
+            self.held = [piece] if piece.num_rows else []
         return bool(self.held)
 
     def next_period(self, cut: Cut) -> float:
         """Return the first period to come, infinity if no row has a time."""
-        for table in chain(list(self.held), self._held_on()):
-            periods = cut.periods(table)
+        for piece in chain(list(self.held), self._held_on()):
+            periods = cut.periods(piece.table)
             if np.isfinite(periods).any():
                 return float(periods[np.isfinite(periods)][0])
         return np.inf
 
-    def _held_on(self) -> Iterator[Any]:
-        for table in self.tables:
-            self.held.append(table)
-            yield table
+    def _held_on(self) -> Iterator[Piece]:
+        for piece in self.pieces:
+            self.held.append(piece)
+            yield piece
 
-    def night(self, cut: Cut, period: float) -> Iterator[Any]:
+    def night(self, cut: Cut, period: float) -> Iterator[Piece]:
         """Yield a night's pieces: `cut.n_rows` rows, or those before the first of a later period."""
         n_left = np.inf if cut.n_rows is None else cut.n_rows
         while n_left and self.fill():
-            table = self.held.pop(0)
-            end = int(min(n_left, table.num_rows if cut.n_rows else _first_after(cut.periods(table), period)))
+            piece = self.held.pop(0)
+            end = int(min(n_left, piece.num_rows if cut.n_rows else _first_after(cut.periods(piece.table), period)))
             if end:
-                yield table.slice(0, end)
-            if end < table.num_rows:
-                self.held.insert(0, table.slice(end))
+                yield piece.slice(0, end)
+            if end < piece.num_rows:
+                self.held.insert(0, piece.slice(end))
                 return
             n_left -= end
 
@@ -244,39 +265,47 @@ def _first_after(periods: Array, period: float) -> int:
     return int(late.argmax()) if late.any() else len(periods)
 
 
-def _prepare(tables: Sequence[Any], schema: Schema, rules: Rules, n_before: int) -> tuple[Schema, Rows]:
+def _prepare(pieces: Sequence[Piece], schema: Schema, rules: Rules, n_before: int, folder: Path) -> tuple[Schema, Rows]:
     """Grow the schema by a night's columns, classes and categories, and encode the night."""
-    schema = adopt(schema, tables, rules)
-    targets = [target_of(table, rules, schema.task) for table in tables]
-    features = [parse_features(table, schema, rules.schema.missing)[0] for table in tables]
-    if schema.task == "classification":
-        schema = schema.with_classes({label for column in targets for label in pc.unique(column).to_pylist()})
+    shutil.rmtree(folder, ignore_errors=True)
+    schema = adopt(schema, (piece.table for piece in pieces), rules)
+    labels: set[str] = set()
     values: dict[str, set[str]] = {column.name: set() for column in schema.categorical}
-    for table in features:
-        for name in values.keys() & set(table.column_names):
-            values[name].update(v for v in pc.unique(table[name]).to_pylist() if v is not None)
-    schema = schema.with_categories(values)
-    batches = []
-    for table, column in zip(features, targets, strict=True):
-        keys = hash_positions("", 0, np.arange(n_before, n_before + table.num_rows))
-        batches.append(schema.encode(table, keys, column))
-        n_before += table.num_rows
-    return schema, Rows([concat(batches)])
+    folder.mkdir()
+    parsed = [folder / f"{i:06d}.arrow" for i in range(len(pieces))]
+    for piece, path in zip(pieces, parsed, strict=True):
+        table = piece.table
+        target = target_of(table, rules, schema.task)
+        features, _ = parse_features(table, schema, rules.schema.missing)
+        write_table(features.append_column(rules.target, target), path)
+        if schema.task == "classification":
+            labels.update(pc.unique(target).to_pylist())
+        for name in values.keys() & set(features.column_names):
+            values[name].update(v for v in pc.unique(features[name]).to_pylist() if v is not None)
+    schema = schema.with_classes(labels).with_categories(values)
+
+    def batches() -> Iterator[Batch]:
+        n = n_before
+        for path in parsed:
+            table = read_table(path)
+            yield schema.encode(table, hash_positions("", 0, np.arange(n, n + len(table))), table[rules.target])
+            n += len(table)
+
+    return schema, stage(batches(), folder)
 
 
-def _result(entrants: Mapping[str, _Entrant], outcomes: list[Array]) -> dict[str, Json]:
-    y = np.concatenate(outcomes)
+def _result(entrants: Mapping[str, _Entrant], n_scored: list[int]) -> dict[str, Json]:
     return {
         "task": next(iter(entrants.values())).model.schema.task,
-        "rows": len(y),
-        "nights": len(outcomes),
-        "models": {name: dict(entrant.scores(y)) for name, entrant in entrants.items()},
+        "rows": sum(n_scored),
+        "nights": len(n_scored),
+        "models": {name: dict(entrant.scores()) for name, entrant in entrants.items()},
         "per_night": [
             {
                 "night": i + 2,
-                "rows": len(outcomes[i]),
+                "rows": n,
                 "models": {name: dict(entrant.per_night[i]) for name, entrant in entrants.items()},
             }
-            for i in range(len(outcomes))
+            for i, n in enumerate(n_scored)
         ],
     }

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nightfit.duration import seconds
 from nightfit.errors import ConfigError
 from nightfit.gate import GateConfig
 from nightfit.learners.base import KINDS, LearnerConfig
@@ -63,6 +64,8 @@ class _Top:
     holdout: float = 0.1
     key_scope: str = "pipeline"
     on_update: str = "reject"
+    label_wait: str = "30d"
+    pending_rows: int = 100_000
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -81,6 +84,10 @@ class _Top:
             raise ValueError(f"key_scope must be 'pipeline' or 'source', however it is '{self.key_scope}'")
         if self.on_update not in {"reject", "learn"}:
             raise ValueError(f"on_update must be 'reject' or 'learn', however it is '{self.on_update}'")
+        if seconds(self.label_wait) is None:
+            raise ValueError(f"label_wait must be a number and one of s, m, h, d, w, however it is '{self.label_wait}'")
+        if self.pending_rows < 0:
+            raise ValueError(f"pending_rows must be at least 0, however it is {self.pending_rows}")
 
 
 def load(path: Path) -> Config:
@@ -133,6 +140,9 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
             holdout=top.holdout,
             key_scope=top.key_scope,
             on_update=top.on_update,
+            label_wait=top.label_wait,
+            label_wait_s=seconds(top.label_wait) or 0.0,
+            pending_rows=top.pending_rows,
         ),
         sources=built,
         models=_models(document.get("models", {"deep": {}, "linear": {}})),

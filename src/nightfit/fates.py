@@ -1,25 +1,28 @@
 """What becomes of the rows that a night read: one fate for each, a reason for every reject.
 
-Features, labels and keys lie on disk; in memory are two hashes and a fate of each row.
+Features, labels, keys, hashes and rejects lie on disk; in memory is a fate of each row.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightfit.batch import Array, Batch
-from nightfit.known import Segment
 from nightfit.schema import Schema
-from nightfit.sources.increment import read_table
+from nightfit.sources.increment import read_table, write_table
+
+_DETAIL = 200
+"""Characters of a value or a record that a reject keeps."""
 
 
 class Fate(IntEnum):
@@ -30,6 +33,7 @@ class Fate(IntEnum):
     DUPLICATE = 2
     EXCLUDED = 3
     REJECTED = 4
+    PENDING = 5
 
 
 class Reject(NamedTuple):
@@ -43,19 +47,96 @@ class Reject(NamedTuple):
     value: str
 
 
-class CleanPart(NamedTuple):
-    """A parsed chunk: features, label and key (text) on disk, hashes in memory; `fates` are filled in last.
+class Rejects:
+    """A night's rejects: all of them in a file, one JSON object a line; of each kind a count and an example."""
 
-    `old_hash` is the hash of the values without the columns that are new tonight.
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._examples: dict[tuple[str, str], Reject] = {}
+        path.touch()
+
+    def __len__(self) -> int:
+        return self._counts.total()
+
+    def __iter__(self) -> Iterator[Reject]:
+        with self.path.open(encoding="utf-8") as file:
+            yield from (Reject(**json.loads(line)) for line in file)
+
+    def add(self, rejects: Sequence[Reject]) -> None:
+        """Keep some more."""
+        if not rejects:
+            return
+        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            for reject in rejects:
+                kept = reject._replace(value=reject.value[:_DETAIL])
+                kind = (kept.column, kept.reason)
+                self._counts[kind] += 1
+                self._examples.setdefault(kind, kept)
+                file.write(json.dumps(kept._asdict(), ensure_ascii=False) + "\n")
+
+    def why(self, n: int = 3) -> str:
+        """Return the most frequent reasons, with an example each."""
+        most = self._counts.most_common(n)
+        return "; ".join(f"{describe(self._examples[kind])} ({n} row{'s' * (n > 1)})" for kind, n in most)
+
+
+class Hashes(NamedTuple):
+    """Hashes of rows, uint64 [n] each.
+
+    `values` is a sum over the columns, of which `added` is the part of columns that are new tonight, `targets` that of
+    the target (0 where there is none). `rows` are the rows' numbers.
+    """
+
+    keys: Array
+    values: Array
+    added: Array
+    targets: Array
+    rows: Array
+
+
+@dataclass(frozen=True)
+class CleanPart:
+    """Parsed rows of one place: features, target and key (text) on disk, as are their hashes; `fates` are uint8 [n].
+
+    `since` (float64 [n], seconds since 1970) is set for those that were pending before. Of a part that is `looked_up`
+    no row counts: it was not read, but asked for. One without features only brings labels.
     """
 
     place: str
-    path: Path
-    rows: Array
-    key_hash: Array
-    value_hash: Array
-    old_hash: Array
+    stem: Path
     fates: Array
+    has_features: bool = True
+    looked_up: bool = False
+    since: Array | None = None
+
+    @classmethod
+    def staged(cls, stem: Path, table: Any, hashes: Hashes, **more: Any) -> CleanPart:  # noqa: ANN401
+        """Write a part to disk."""
+        part = cls(stem=stem, **more)
+        part.write(table)
+        np.save(part._hashes, np.stack(hashes), allow_pickle=False)
+        return part
+
+    def write(self, table: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
+        """Write (again) what its table holds."""
+        path = self.stem.with_suffix(".arrow")
+        write_table(table, path.with_suffix(".part"))  # the old one may be mapped still
+        path.with_suffix(".part").replace(path)
+
+    @property
+    def _hashes(self) -> Path:
+        return self.stem.with_suffix(".npy")
+
+    @property
+    def table(self) -> Any:  # noqa: ANN401
+        """The parsed rows, memory-mapped."""
+        return read_table(self.stem.with_suffix(".arrow"))
+
+    @property
+    def hashes(self) -> Hashes:
+        """The hashes, memory-mapped."""
+        return Hashes(*np.load(self._hashes, mmap_mode="r", allow_pickle=False))
 
 
 @dataclass
@@ -64,27 +145,38 @@ class CleanNight:
 
     target: str
     delivered: dict[str, set[str]]
-    rejects: list[Reject] = field(default_factory=list)
+    rejects: Rejects
+    segment: Path
+    """The identities of the rows that were used or met again; rejects and pending rows leave none."""
     parts: list[CleanPart] = field(default_factory=list)
     n_bad: int = 0
 
     def count(self, fate: Fate) -> int:
         """Return how many rows have a fate; records that could not even be split into columns are rejects."""
-        n = sum(int((part.fates == fate).sum()) for part in self.parts)
+        n = sum(int((part.fates == fate).sum()) for part in self.parts if not part.looked_up)
         return n + self.n_bad if fate is Fate.REJECTED else n
+
+    @property
+    def n_rejected_tonight(self) -> int:
+        """How many of the rows that were read tonight are rejects: a label that never came is not tonight's fault."""
+        return self.n_bad + sum(int((p.fates == Fate.REJECTED).sum()) for p in self.parts if self._is_read(p))
+
+    @staticmethod
+    def _is_read(part: CleanPart) -> bool:
+        return not part.looked_up and part.since is None
 
     def encode(self, schema: Schema, *fates: Fate) -> Iterator[Batch]:
         """Yield the rows of the given fates, in order, as one schema sees them."""
-        for part, mask in self._select(fates):
-            table = read_table(part.path).filter(mask)
-            yield schema.encode(table, part.key_hash[mask], table[self.target])
+        for part, mask in self.select(*fates):
+            table = part.table.filter(pa.array(mask))
+            yield schema.encode(table, np.asarray(part.hashes.keys)[mask], table[self.target])
 
     def grown(self, schema: Schema) -> Schema:
         """Return the schema with the classes and categories of the learned rows, and of no others."""
         labels: set[str] = set()
         values: dict[str, set[str]] = {column.name: set() for column in schema.categorical}
-        for part, mask in self._select((Fate.LEARNED,)):
-            table = read_table(part.path).filter(mask)
+        for part, mask in self.select(Fate.LEARNED):
+            table = part.table.filter(pa.array(mask))
             if schema.task == "classification":
                 labels.update(pc.unique(table[self.target]).to_pylist())
             for name, known in values.items():
@@ -92,39 +184,11 @@ class CleanNight:
                     known.update(v for v in pc.unique(table[name]).to_pylist() if v is not None)
         return schema.with_classes(labels).with_categories(values)
 
-    def segment(self) -> Segment:
-        """Return the identities of the rows that were used or met again; rejects leave none."""
-        places = sorted({part.place for part in self.parts})
-        kept = [np.isin(part.fates, (Fate.LEARNED, Fate.HELD_OUT, Fate.DUPLICATE)) for part in self.parts]
-        pairs = list(zip(self.parts, kept, strict=True))
-        return Segment.sort(
-            np.concatenate([np.zeros(0, np.uint64), *(p.key_hash[m] for p, m in pairs)]),
-            np.concatenate([np.zeros(0, np.uint64), *(p.value_hash[m] for p, m in pairs)]),
-            np.concatenate(
-                [
-                    np.zeros(0, np.int32),
-                    *(np.full(m.sum(), places.index(p.place), np.int32) for p, m in pairs),
-                ]
-            ),
-            places,
-        )
-
-    def write_rejects(self, path: Path) -> None:
-        """Write one JSON object per reject."""
-        with path.open("w", encoding="utf-8") as file:
-            for reject in self.rejects:
-                file.write(json.dumps(reject._asdict(), ensure_ascii=False) + "\n")
-
-    def why_rejected(self, n: int = 3) -> str:
-        """Return the most frequent reasons, with an example each."""
-        counts = Counter((r.column, r.reason) for r in self.rejects).most_common(n)
-        examples = {(r.column, r.reason): r for r in reversed(self.rejects)}
-        return "; ".join(f"{describe(examples[kind])} ({count} row{'s' * (count > 1)})" for kind, count in counts)
-
-    def _select(self, fates: tuple[Fate, ...]) -> Iterator[tuple[CleanPart, Array]]:
+    def select(self, *fates: Fate) -> Iterator[tuple[CleanPart, Array]]:
+        """Yield the parts that have rows of the given fates, each with the mask of these (bool [n])."""
         for part in self.parts:
             mask = np.isin(part.fates, fates)
-            if mask.any():
+            if mask.any() and not part.looked_up:
                 yield part, mask
 
 
@@ -137,10 +201,10 @@ def describe(reject: Reject) -> str:
 
 def too_many_rejects(night: CleanNight, n_read: int, limit: float) -> str | None:
     """Return the sentence that stops a night with too many rejects, or None."""
-    n = night.count(Fate.REJECTED)
+    n = night.n_rejected_tonight
     if n <= limit * n_read:
         return None
     return (
-        f"at most {limit:.0%} of a night's rows may be rejected, however {n} of {n_read} were: {night.why_rejected()}; "
+        f"at most {limit:.0%} of a night's rows may be rejected, however {n} of {n_read} were: {night.rejects.why()}; "
         'mend the source, or raise schema.max_reject_share, or run once with --accept "why"'
     )

@@ -7,11 +7,13 @@ float [n], of a quantity, float [n]. Their number of axes tells which.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from nightfit.batch import Array
+from nightfit.moments import merged, no_moments
 
 CLIP = 1e-6
 """Smallest probability that a score sees: what a class that nobody predicted costs, -log(1e-6) = 13.8."""
@@ -50,12 +52,21 @@ def _log_losses(proba: Array, y: Array) -> Array:
     return np.asarray(-np.log(np.where(known, p, CLIP)))
 
 
-def constant_loss(y: Array) -> float:
-    """Return the mean loss of the best constant answer to n >= 1 rows: shares of classes, or a quantity's mean."""
-    if y.dtype.kind == "f":
-        return float(np.var(y))
-    shares = np.bincount(y) / len(y)
-    return float(-np.log(shares[y]).mean())
+def constant_loss(outcomes: Iterable[Array]) -> float:
+    """Return the mean loss of the best constant answer to n >= 1 rows: shares of classes, or a quantity's mean.
+
+    `outcomes` are classes int [m] or values float [m], block by block.
+    """
+    moments, counts = no_moments(1), np.zeros(0, np.int64)
+    for y in outcomes:
+        if y.dtype.kind == "f":
+            moments = merged(moments, y[:, None])
+        else:
+            counts = _added(counts, np.bincount(y))
+    if not len(counts):
+        return float(moments["m2"][0] / moments["count"][0])
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
 
 
 def spread(y: Array) -> float:
@@ -63,61 +74,97 @@ def spread(y: Array) -> float:
     return max(float(np.var(y)), float(np.square(1e-3 * y).mean())) if len(y) else 0.0
 
 
-def macro_f1(predicted: Array, y: Array) -> float:
-    """Return the mean F1 over the classes that occur in `y` or are predicted."""
-    classes, codes = np.unique(np.concatenate([predicted, y]), return_inverse=True)
-    hits = np.bincount(codes[len(y) :][predicted == y], minlength=len(classes))
-    return float(np.mean(2 * hits / np.bincount(codes)))
-
-
-def expected_calibration_error(confidence: Array, hit: Array, *, n_bins: int = 15) -> float:
-    """Return the mean gap between confidence, float [n], and accuracy, bool [n], over bins (Guo et al., ICML 2017).
-
-    The confidence is the probability of the class that is predicted, the gap of a bin weighted by its rows.
-    """
-    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    gaps = [abs(float(np.sum(confidence[bins == b]) - np.sum(hit[bins == b]))) for b in range(n_bins)]
-    return sum(gaps) / len(hit)
-
-
 def scores(predicted: Array, y: Array) -> dict[str, float]:
-    """Return the scores of n >= 1 rows: `classification_scores`, or `regression_scores`."""
-    return regression_scores(predicted, y) if predicted.ndim == 1 else classification_scores(predicted, y)
+    """Return the scores of n >= 1 rows, as `Tally` has them."""
+    tally = Tally()
+    tally.add(predicted, y)
+    return tally.scores()
 
 
-def regression_scores(predicted: Array, y: Array) -> dict[str, float]:
-    """Return root mean squared error and mean absolute error in y's unit, and R^2, of n >= 1 rows.
+_NO_CLASS = -2
+"""What is guessed where there is no class yet: neither a class, nor `UNKNOWN_CLASS`."""
 
-    R^2 is left out where all y are equal: it has no value there.
+
+class Tally:
+    """Scores of any number of rows in the memory of a few numbers for each class.
+
+    >>> tally = Tally()
+    >>> tally.add(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    >>> tally.scores()["mae"]
+    1.0
     """
-    errors = predicted - y
-    mse, variance = float(np.square(errors).mean()), float(np.var(y))
-    found = {"rmse": math.sqrt(mse), "mae": float(np.abs(errors).mean())}
-    return found | {"r2": 1 - mse / variance} if variance else found
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._loss = self._absolute = 0.0
+        self._moments = no_moments(1)
+        self._classes = np.zeros((3, 0), np.int64)
+        """By class: rows that are of it, guesses of it, and hits; the first two columns are the negative numbers."""
+        self._bins = np.zeros((2, _N_BINS))
+        """By bin: the sum of the confidences, and the hits."""
+
+    def add(self, predicted: Array, y: Array) -> None:
+        """Take in rows: probabilities [n, K] and classes int [n], or values float [n] of a quantity."""
+        if not len(y):
+            return
+        self.n += len(y)
+        self._loss += float(row_losses(predicted, y).sum())
+        if predicted.ndim == 1:
+            self._absolute += float(np.abs(predicted - y).sum())
+            self._moments = merged(self._moments, y[:, None])
+        else:
+            self._add_guesses(*_guesses(predicted), y)
+
+    def _add_guesses(self, guess: Array, confidence: Array, y: Array) -> None:
+        hit = guess == y
+        n_classes = max(int(y.max()), int(guess.max())) - _NO_CLASS + 1
+        counts = [np.bincount(of - _NO_CLASS, minlength=n_classes) for of in (y, guess, guess[hit])]
+        self._classes = np.stack([_added(*pair) for pair in zip(self._classes, counts, strict=True)])
+        bins = np.minimum((confidence * _N_BINS).astype(int), _N_BINS - 1)
+        self._bins += [np.bincount(bins, of, _N_BINS) for of in (confidence, hit)]
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean of `row_losses` over n >= 1 rows."""
+        return self._loss / self.n
+
+    def scores(self) -> dict[str, float]:
+        """Return the scores of n >= 1 rows.
+
+        Of classes: log loss, accuracy, macro F1 (the mean over the classes that occur or are guessed), and the expected
+        calibration error, the mean gap between confidence (the probability of the guess) and accuracy over bins
+        weighted by their rows (Guo et al., ICML 2017). Of a quantity: root mean squared and mean absolute error in its
+        unit, and R^2, which is left out where all outcomes are equal: it has no value there.
+        """
+        if self._moments["count"][0]:
+            mse, variance = self._loss / self.n, float(self._moments["m2"][0]) / self.n
+            found = {"rmse": math.sqrt(mse), "mae": self._absolute / self.n}
+            return found | {"r2": 1 - mse / variance} if variance else found
+        there, guessed, hits = self._classes[:, self._classes[:2].any(0)]
+        return {
+            "log_loss": self._loss / self.n,
+            "accuracy": float(hits.sum()) / self.n,
+            "macro_f1": float(np.mean(2 * hits / (there + guessed))),
+            "calibration_error": float(np.abs(self._bins[0] - self._bins[1]).sum()) / self.n,
+        }
 
 
-def classification_scores(proba: Array, y: Array) -> dict[str, float]:
-    """Return log loss, accuracy, macro F1 and expected calibration error of n >= 1 rows."""
-    predicted, confidence = guesses(proba)
-    return class_scores(row_losses(proba, y), predicted, confidence, y)
+_N_BINS = 15
 
 
-def guesses(proba: Array) -> tuple[Array, Array]:
-    """Return each row's likeliest class, int [n], and its probability, float [n]; -2 and 0 if there is no class."""
+def _guesses(proba: Array) -> tuple[Array, Array]:
+    """Return each row's likeliest class, int [n], and its probability, float [n]."""
     if not proba.shape[1]:
-        return np.full(len(proba), -2), np.zeros(len(proba))
+        return np.full(len(proba), _NO_CLASS), np.zeros(len(proba))
     return proba.argmax(1), proba.max(1)
 
 
-def class_scores(losses: Array, predicted: Array, confidence: Array, y: Array) -> dict[str, float]:
-    """Return the scores of rows from what is left of their probabilities: log losses and `guesses`."""
-    hit = predicted == y
-    return {
-        "log_loss": float(losses.mean()),
-        "accuracy": float(hit.mean()),
-        "macro_f1": macro_f1(predicted, y),
-        "calibration_error": expected_calibration_error(confidence, hit),
-    }
+def _added(a: Array, b: Array) -> Array:
+    """Add counts of different lengths."""
+    total = np.zeros(max(len(a), len(b)), np.int64)
+    total[: len(a)] += a
+    total[: len(b)] += b
+    return total
 
 
 @dataclass(frozen=True)

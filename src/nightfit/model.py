@@ -13,11 +13,12 @@ from nightfit.batch import Array, Batch, Rows
 from nightfit.jsontypes import Json
 from nightfit.learners.base import Arrays, Learner, LearnerConfig, MlpConfig, part
 from nightfit.memory import Memory
+from nightfit.metrics import Tally, row_losses
 from nightfit.normaliser import Normaliser
 from nightfit.schema import Schema, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 HOLDOUT_ROWS = 10_000
 
@@ -78,9 +79,25 @@ class Model:
         return self.learner.predict(batch)
 
     def predict_rows(self, rows: Rows) -> Array:
-        """Return `predict` of a whole night."""
+        """Return `predict` of a whole night, in memory."""
         none = np.zeros(0 if self.schema.task == "regression" else (0, len(self.schema.classes)))
-        return np.concatenate([none, *(self.learner.predict(block) for block in rows.chunks())])
+        return np.concatenate([none, *(predicted for predicted, _ in self.predicted(rows))])
+
+    def predicted(self, rows: Rows) -> Iterator[tuple[Array, Batch]]:
+        """Yield `predict` of a night of any size, in order, with the rows that it answers."""
+        for block in rows.chunks():
+            yield self.predict(block), block
+
+    def losses(self, rows: Rows) -> Array:
+        """Return each row's loss, float64 [n]."""
+        return np.concatenate([np.zeros(0), *(row_losses(answer, block.y) for answer, block in self.predicted(rows))])
+
+    def tally(self, rows: Rows) -> Tally:
+        """Return what the model scores on a night of any size."""
+        tally = Tally()
+        for answer, block in self.predicted(rows):
+            tally.add(answer, block.y)
+        return tally
 
     def learn(self, rows: Rows, *, seed: int) -> None:
         """Take the rows' moments, then fine-tune. `seed` and the number of nights before make the random state.

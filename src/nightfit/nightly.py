@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from nightfit.checkpoint import RowCounts
 from nightfit.errors import NightfitError
 from nightfit.night import MANY_REFUSALS, Night, Request, settings
-from nightfit.sources.base import Surroundings
-from nightfit.sources.increment import Increment, read_increment
+from nightfit.sources.base import Acknowledging, Source, Surroundings
+from nightfit.sources.increment import Increment, look_up, read_increment
 from nightfit.sources.make import make_source
 from nightfit.standing import Standing
-from nightfit.store import Store
+from nightfit.store import Pipeline, Store
 
 if TYPE_CHECKING:
     from nightfit.config import Config
@@ -52,12 +52,14 @@ def run(config: Config, names: Sequence[str], request: Request) -> list[NightRes
     standings = [Standing.of(pipeline.lineage(name), name) for name in names]
     for standing in standings:
         standing.excluded(request.exclude)  # what was typed wrong is said before anything is read
+    around = Surroundings(config.rules.key, config.rules.target, config.root)
+    sources = [make_source(source, around) for source in config.sources]
     results: list[NightResult] = []
     errors: list[NightfitError] = []
     for group in _same_reads(standings, request):
         try:
             folder = pipeline.staging()
-            increment = _read(config, group[0], folder / "_raw", request)  # no model can have that name
+            increment = _read(sources, group, folder / "_raw", request)  # no model can have that name
             for standing in group:
                 try:
                     results.append(_night(config, standing, increment, folder / standing.name, request))
@@ -65,9 +67,11 @@ def run(config: Config, names: Sequence[str], request: Request) -> list[NightRes
                     errors.append(error)
         finally:  # a full disk must not stay full
             pipeline.clear_staging()
+    unheard = tuple(_acknowledge(config, pipeline, sources))
     if errors:
         raise errors[0]
-    return sorted(results, key=lambda result: list(names).index(result.model))
+    ordered = sorted(results, key=lambda result: list(names).index(result.model))
+    return [replace(result, alarms=[*result.alarms, *unheard]) for result in ordered]
 
 
 def backfill(config: Config, names: Sequence[str], request: Request) -> Iterator[list[NightResult]]:
@@ -97,23 +101,42 @@ def _same_reads(standings: Iterable[Standing], request: Request) -> list[list[St
     return list(groups.values())
 
 
-def _read(config: Config, standing: Standing, folder: Path, request: Request) -> Increment:
-    around = Surroundings(config.rules.key, config.rules.target, config.root)
-    sources = [make_source(source, around) for source in config.sources]
-    n_read = 0
+def _read(sources: Sequence[Source], group: Sequence[Standing], folder: Path, request: Request) -> Increment:
+    """Read what is new for models that stand at the same place, and look for the labels that their rows wait for."""
+    n_read, first = 0, group[0]
 
     def count(n: int) -> None:
         nonlocal n_read
         n_read += n
         request.progress(f"reading: {n_read:,} rows")
 
-    return read_increment(sources, standing.cursors, folder, cut=request.cut, skip=standing.skip, progress=count)
+    increment = read_increment(sources, first.cursors, folder, cut=request.cut, skip=first.skip, progress=count)
+    look_up(increment, sources, sorted({key for standing in group for key in standing.pending.waiting_keys()}), folder)
+    return increment
+
+
+def _acknowledge(config: Config, pipeline: Pipeline, sources: Sequence[Source]) -> Iterator[str]:
+    """Tell brokers how far every lineage of the config has come; one that has read nothing yet keeps all rows.
+
+    It is said after the commit, and again every night: a run that dies in between, or a broker that does not hear it
+    (of which the sentences are yielded), costs nothing.
+    """
+    heads = [pipeline.lineage(name).head() for name in config.models]
+    for source in (source for source in sources if isinstance(source, Acknowledging)):
+        cursors = [head.cursors[source.name] for head in heads if head and source.name in head.cursors]
+        if len(cursors) == len(heads):
+            try:
+                source.acknowledge(cursors)
+            except NightfitError as error:
+                yield f"{error}; the next night tells it again"
 
 
 def _night(config: Config, standing: Standing, increment: Increment, folder: Path, request: Request) -> NightResult:
     """Do one model's night, and commit it; nothing new, and a verdict that still stands, commit nothing."""
     started = time.monotonic()
-    if not increment.n_rows:
+    pending = standing.pending
+    changes = increment.n_rows or increment.looked_up or pending.n_expired(config.rules, request.now().timestamp())
+    if not changes:
         since = f"version {standing.head.version} of {standing.head.created_at}" if standing.head else "the start"
         return NightResult(
             standing.name, "nothing", f"nothing new since {since}", notes=increment.notes, alarms=standing.alarms
@@ -121,7 +144,12 @@ def _night(config: Config, standing: Standing, increment: Increment, folder: Pat
     last = standing.refused[-1] if standing.refused else None
     asked = request.accept is not None or (last and request.exclude not in {None, *last.excluded})
     changed = last and last.night.get("settings") != settings(config, standing.name)
-    if last and last.cursors == increment.cursors and not asked and not changed:
+    repeats = (
+        last
+        and last.cursors == increment.cursors
+        and last.night["looked_up"] == sum(part.n for part in increment.looked_up)
+    )
+    if last and repeats and not asked and not changed:
         return NightResult(
             standing.name,
             "refused",

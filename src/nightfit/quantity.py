@@ -8,7 +8,7 @@ squared errors of the past nights' rows before they were learned. Numpy only: se
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -72,14 +72,16 @@ class TargetScale:
         weight = min(len(wanted) / FULL_ROWS, 1.0)
         self.losses = FADE**weight * self.losses + weight * np.minimum(losses - losses.min(), LIMIT)
 
-    def count(self, y: Array) -> tuple[float, float]:
-        """Take learned targets into the moments and the range.
+    def count(self, outcomes: Iterable[Array]) -> tuple[float, float]:
+        """Take learned targets, float64 [n] each, into the moments and the range.
 
         Return by what a standardised answer from before must be multiplied, and what added, to mean the same value. An
         answer from when all targets were the same means that one: it is multiplied by 0.
         """
-        before, self.moments = self.moments, merged(self.moments, y[:, None])
-        self.limits = np.array([min([y.min(), *self.limits]), max([y.max(), *self.limits])])
+        before = self.moments
+        for y in outcomes:
+            self.moments = merged(self.moments, y[:, None])
+            self.limits = np.array([min([y.min(), *self.limits]), max([y.max(), *self.limits])])
         was, now = float(scale(before)[0]), float(scale(self.moments)[0])
         moved = before["origin"] - self.moments["origin"] + before["mean"] - self.moments["mean"]
         return (was / now if before["m2"][0] > 0 else 0.0), float(moved[0]) / now

@@ -73,6 +73,17 @@ class Rules:
     """"pipeline": equal keys of two sources are one row; "source": they are not."""
     on_update: str = "reject"
     """What a known key with new values is: "reject", or "learn"."""
+    label_wait: str = "30d"
+    """How long a row waits for its target, as typed: a number and one of s, m, h, d, w."""
+    label_wait_s: float = 30 * 86_400.0
+    """The same in seconds; 0: a row without a target is a reject."""
+    pending_rows: int = 100_000
+    """Rows that may wait at once; beyond it the oldest are rejected."""
+
+    @property
+    def waits(self) -> bool:
+        """Say whether rows may wait for their target: they need a key by which it finds them."""
+        return bool(self.key) and self.label_wait_s > 0 and self.pending_rows > 0
 
 
 @dataclass(frozen=True)

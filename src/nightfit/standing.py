@@ -15,6 +15,7 @@ from nightfit.batch import Array
 from nightfit.checkpoint import Manifest, unpack
 from nightfit.errors import CheckpointError, UsageError
 from nightfit.known import N_NIGHTS, Known, Segment
+from nightfit.pending import FILE, Pending
 
 if TYPE_CHECKING:
     from nightfit.sources.base import Cursor
@@ -66,6 +67,11 @@ class Standing:
         return dict(self.refused[-1].night["read"]) if self.refused else {}  # type: ignore[arg-type]
 
     @property
+    def pending(self) -> Pending:
+        """The rows that wait for their label."""
+        return Pending.of(self.files)
+
+    @property
     def version(self) -> int | None:
         """The head's version."""
         return self.head.version if self.head else None
@@ -84,7 +90,7 @@ class Standing:
         segments = []
         for sha in self.head.segments[:N_NIGHTS] if self.head else ():
             try:
-                segments.append(self.segment(sha))
+                segments.append(self.lineage.segment_file(sha))
             except CheckpointError as error:
                 alarm(f"{error}; rows of that night that come again will not be recognised")
         return Known(segments)
@@ -118,7 +124,9 @@ class Standing:
     def _first_read_by(self, version: int) -> Array:
         """Return the keys that a version was the first to read: not its ancestry, nor older ones beside it."""
         manifest = self.lineage.manifest(version)
-        keys = self.segment(manifest.segments[0]).keys
+        waiting = Pending.of(self.lineage.load(manifest, [FILE] if FILE in manifest.files else []))
+        keys = np.union1d(self.segment(manifest.segments[0]).keys, waiting.key_hashes)
+        keys = np.setdiff1d(keys, self.pending.key_hashes)
         older = (m.segments[:1] for m in self.lineage.newest_first() if m.version < version)
         for sha in {*manifest.segments[1:], *(sha for shas in older for sha in shas)} - {manifest.segments[0]}:
             try:

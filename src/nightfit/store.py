@@ -334,23 +334,23 @@ class Lineage:
             version += 1
         return version
 
-    def add_segment(self, data: bytes) -> str:
-        """Keep a segment of known keys durably, once, and give its SHA-256; raises as `commit`."""
-        sha = hashlib.sha256(data).hexdigest()
+    def add_segment(self, source: Path) -> str:
+        """Keep a copy of a segment of known keys durably, once, and give its SHA-256; raises as `commit`."""
         with disk_errors(self.folder):
+            sha = hash_file(source).sha256
             for folder in (self.pipeline.folder, self.folder, self.folder / SEGMENTS):
                 private_folder(folder)
             try:
                 self.check_segment(sha)
             except CheckpointError:
-                self._write_segment(sha, data)
+                self._write_segment(sha, source)
             sync_folder(self.folder / SEGMENTS)
         return sha
 
-    def _write_segment(self, sha: str, data: bytes) -> None:
+    def _write_segment(self, sha: str, source: Path) -> None:
         staging = self.pipeline.staging()
         try:
-            write_file(staging / SEGMENTS, data)
+            write_file(staging / SEGMENTS, source)
             (staging / SEGMENTS).rename(self._segment_path(sha))
         finally:
             shutil.rmtree(staging, ignore_errors=True)

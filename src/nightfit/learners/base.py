@@ -85,8 +85,8 @@ class Learner(Protocol):
 
     normaliser: Normaliser
 
-    def observe(self, rows: Rows) -> Array:
-        """Predict the rows as `predict` does, then let calibration learn from outcomes."""
+    def observe(self, rows: Rows) -> None:
+        """Let mixing weights and calibration learn from the outcomes of rows that were predicted, not yet learned."""
         ...
 
     def learn(self, rows: Rows, *, seed: int) -> None:

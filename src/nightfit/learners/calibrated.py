@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from nightfit.batch import Array, Batch, Rows
-from nightfit.calibration import Calibration
+from nightfit.calibration import MAX_ROWS, Calibration
 from nightfit.quantity import TargetScale
 from nightfit.schema import Task
 
@@ -37,13 +37,10 @@ class Calibrated(ABC):
     def _convert(self, factor: float, shift: float) -> None:
         """Let every standardised value v become factor v + shift: the target's moments have moved."""
 
-    def observe(self, rows: Rows) -> Array:
-        """Predict, then let calibration learn from the outcomes."""
-        raw = self._raw_rows(rows)
-        predicted = self._calibration.apply(raw)
-        if self._has_learned():  # before that there is nothing to calibrate
-            self._calibration.observe(raw, rows.y)
-        return predicted
+    def observe(self, rows: Rows) -> None:
+        """Let calibration learn from the outcomes of a sample."""
+        if self._has_learned() and len(rows):  # before that there is nothing to calibrate
+            self._calibrate(rows.sample(MAX_ROWS))
 
     def predict(self, batch: Batch) -> Array:
         """Return calibrated probabilities, float64 [n, K], or values, float64 [n]."""
@@ -54,7 +51,8 @@ class Calibrated(ABC):
         if len(rows) and self._calibration.is_blank:
             rows, rest = rehearse(rows, seed=seed)
             self._learn_and_count(rows, seed=seed)
-            self._calibration.observe(self._raw_rows(rest), rest.y)
+            for block in rest.chunks():
+                self._calibrate(block)
             rows = rest
         self._learn_and_count(rows, seed=seed)
 
@@ -65,7 +63,7 @@ class Calibrated(ABC):
     def _learn_and_count(self, rows: Rows, *, seed: int) -> None:
         if not len(rows):
             return
-        moved = self._calibration.count(rows.y)
+        moved = self._calibration.count(block.y for block in rows.chunks())
         if moved and self._has_learned():
             self._convert(*moved)
         self._learn(rows, seed=seed)
@@ -73,9 +71,8 @@ class Calibrated(ABC):
     def _raw_or_prior(self, batch: Batch) -> Array:
         return self._raw(batch) if self._has_learned() else self._calibration.prior_rows(len(batch))
 
-    def _raw_rows(self, rows: Rows) -> Array:
-        none = self._calibration.prior_rows(0)
-        return np.concatenate([none, *(self._raw_or_prior(block) for block in rows.chunks())])
+    def _calibrate(self, batch: Batch) -> None:
+        self._calibration.observe(self._raw_or_prior(batch), batch.y)
 
 
 def rehearse(rows: Rows, *, seed: int) -> tuple[Rows, Rows]:
@@ -83,10 +80,12 @@ def rehearse(rows: Rows, *, seed: int) -> tuple[Rows, Rows]:
 
     It has at least 50 rows, or none if that were more than half of the block. Costs the memory of one block.
     """
-    *blocks, last = rows.chunks()
-    n = max(len(last) // 10, 50)
-    if len(last) < 2 * n:
-        return rows, Rows([])
-    chosen = np.zeros(len(last), bool)
-    chosen[np.random.default_rng(seed).permutation(len(last))[:n]] = True
-    return Rows([*blocks, last.take(~chosen)]), Rows([last.take(chosen)])
+
+    def chosen(n_last: int) -> Array:
+        n = max(n_last // 10, 50)
+        mask = np.zeros(n_last, bool)
+        if n_last >= 2 * n:
+            mask[np.random.default_rng(seed).permutation(n_last)[:n]] = True
+        return mask
+
+    return rows.split_last(chosen)

@@ -88,12 +88,11 @@ class DeepLearner(Calibrated):
     def _has_learned(self) -> bool:
         return bool(self._seen.any())
 
-    def observe(self, rows: Rows) -> Array:
-        """Predict, then let calibration and mixing weights learn from the outcomes."""
-        predicted = super().observe(rows)
+    def observe(self, rows: Rows) -> None:
+        """Let calibration and mixing weights learn from the outcomes of samples."""
+        super().observe(rows)
         if self._has_learned() and len(rows):
             self._reweigh(rows.sample(MAX_ROWS))
-        return predicted
 
     def _reweigh(self, sample: Batch) -> None:
         """Let the mixing weights learn; rows of unknown classes say nothing.
@@ -189,7 +188,7 @@ class DeepLearner(Calibrated):
         if self._target is not None:
             self._seen = torch.ones_like(self._seen)
             return
-        counts = np.bincount(rows.y, minlength=len(self._seen))
+        counts = rows.class_counts(len(self._seen))
         new = torch.from_numpy(counts > 0).to(self._device) & ~self._seen
         if not new.any():
             return

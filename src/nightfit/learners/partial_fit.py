@@ -53,7 +53,7 @@ class PartialFitLearner(Calibrated):
         """Make one pass over the rows, shuffled."""
         target = self._calibration if isinstance(self._calibration, TargetScale) else None
         if target is None:
-            self._seen = self._seen | (np.bincount(rows.y, minlength=len(self._seen)) > 0)
+            self._seen = self._seen | (rows.class_counts(len(self._seen)) > 0)
             if len(self._seen) < 2:  # noqa: PLR2004 - one class leaves nothing to tell apart
                 return
         self._seen = self._seen | (target is not None)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from nightfit.batch import Array
+from nightfit.duration import seconds
 from nightfit.errors import ConfigError, UsageError
 from nightfit.kinds import parse
-from nightfit.sources.base import BadRow, Chunk, Cursor, Source
+from nightfit.sources.base import BadRow, Chunk, Cursor, LookingUp, Source
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_DETAIL = 200
+"""Characters of a bad record that are kept."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class Cut:
             raise UsageError(
                 "a night ends after --night-rows >= 1 rows or by --night-column, however both or 0 were given"
             )
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", every or "1d")
-        if not found or not float(found[1]):
+        every_s = seconds(every or "1d")
+        if not every_s:
             raise UsageError(f"--every must be a number and one of s, m, h, d, w, however it is '{every}'; try 1d")
-        return cls(n_rows, column, float(found[1]) * _UNITS[found[2]])
+        return cls(n_rows, column, every_s)
 
     def periods(self, table: pa.Table) -> Array:
         """Return the number of each row's period, float64 [n], NaN where the row has no time."""
@@ -63,19 +64,31 @@ class Cut:
 
 @dataclass(frozen=True)
 class Part:
-    """A staged chunk: the table lies on disk, everything else is small."""
+    """A staged chunk of n rows: the table lies on disk, everything else is small. `names` are its columns.
+
+    Its records are numbered from `first` on, bad ones included. One that was `looked_up` was not read, but asked for.
+    """
 
     source: str
     place: str
     generation: int
-    rows: Array
+    first: int
+    n: int
     bad: tuple[BadRow, ...]
+    names: tuple[str, ...]
     path: Path
+    looked_up: bool = False
 
     @property
-    def table(self) -> pa.Table:
+    def table(self) -> Any:  # noqa: ANN401 - pyarrow ships no types
         """The chunk's table, memory-mapped."""
         return read_table(self.path)
+
+    @property
+    def rows(self) -> Array:
+        """The numbers of the table's rows within the place's generation, int64 [n]."""
+        numbers = np.arange(self.first, self.first + self.n + len(self.bad))
+        return np.setdiff1d(numbers, [bad.row for bad in self.bad], assume_unique=True)
 
 
 @dataclass
@@ -84,6 +97,8 @@ class Increment:
 
     cursors: dict[str, Cursor]
     parts: list[Part] = field(default_factory=list)
+    looked_up: list[Part] = field(default_factory=list)
+    """Rows that were asked for by the keys of pending ones, and bring their labels."""
     n_read: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -114,13 +129,30 @@ def read_increment(
         increment.n_read[source.name] = 0
         with _reading(source, after, increment.notes.append) as chunks:
             for chunk in ends.stop(source, chunks):
-                path = folder / f"{len(increment.parts):06d}.arrow"
-                write_table(chunk.table, path)
-                increment.parts.append(Part(source.name, chunk.place, chunk.generation, chunk.rows, chunk.bad, path))
+                increment.parts.append(_staged(source, chunk, folder / f"{len(increment.parts):06d}.arrow"))
                 increment.cursors[source.name] = chunk.cursor_at(len(chunk.rows))
                 increment.n_read[source.name] += len(chunk.rows) + len(chunk.bad)
                 progress(len(chunk.rows))
     return increment
+
+
+def look_up(increment: Increment, sources: Iterable[Source], keys: Sequence[tuple[str, ...]], folder: Path) -> None:
+    """Ask the sources that can be asked for the rows of these keys, and stage those that have a target by now."""
+    for source in (source for source in sources if keys and isinstance(source, LookingUp)):
+        for table in source.look_up(keys):
+            path = folder / f"looked-up-{len(increment.looked_up):06d}.arrow"
+            write_table(table, path)
+            names = tuple(table.column_names)
+            part = Part(source.name, source.name, 0, 0, len(table), (), names, path, looked_up=True)
+            increment.looked_up.append(part)
+
+
+def _staged(source: Source, chunk: Chunk, path: Path) -> Part:
+    write_table(chunk.table, path)
+    bad = tuple(replace(bad, text=bad.text[:_DETAIL]) for bad in chunk.bad)
+    first = min([*chunk.rows[:1].tolist(), *(b.row for b in bad)], default=0)
+    names = tuple(chunk.table.column_names)
+    return Part(source.name, chunk.place, chunk.generation, first, len(chunk.rows), bad, names, path)
 
 
 @contextmanager

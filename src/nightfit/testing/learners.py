@@ -103,12 +103,9 @@ def _labels(n: int) -> list[str]:
 
 def _night(model: Model, rows: Rows) -> Array:
     """Do to a model what a night does, and return what it predicted before it learned."""
-    import numpy as np
-
-    before = model.predict_rows(rows)
-    predicted = model.learner.observe(rows)
-    assert np.array_equal(predicted, before), "observe must return what predict would have returned"
+    predicted = model.predict_rows(rows)
     _check_predicted(predicted, len(rows), model.schema)
+    model.learner.observe(rows)
     model.learn(rows, seed=7)
     _check_predicted(model.predict_rows(rows), len(rows), model.schema)
     return predicted

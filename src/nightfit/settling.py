@@ -1,0 +1,263 @@
+"""Which rows are the same row: over the whole night every row gets its fate, and every late label its row.
+
+Hashes lie on disk and are settled in slices of equal leading bits of the key, so that a night of any size needs the
+memory of one slice. Rows with a label of their own follow one rule, those of a key that waits for its label, or whose
+label comes alone, another: both are stated where they are decided.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nightfit.batch import Array
+from nightfit.fates import CleanNight, Fate, Reject
+from nightfit.identity import is_held_out
+from nightfit.known import Known, Met, Segment, write_segment
+from nightfit.schema import Rules
+
+SLICE_ROWS = 1 << 19
+"""Rows of a slice, about."""
+
+_NO_ROW = np.iinfo(np.int64).max
+
+
+@dataclass
+class _Slice:
+    """Some rows of the night, in the night's order, all of their keys' rows among them.
+
+    `part` and `local` (int64 [n]) say which row of which part each is.
+    """
+
+    keys: Array
+    values: Array
+    added: Array
+    targets: Array
+    part: Array
+    local: Array
+    fates: Array
+    only_labels: Array
+    met: Met
+    said: Array = field(init=False)
+    """What is remembered of each row: a hash of values (uint64 [n]), and the target's part of it."""
+    said_target: Array = field(init=False)
+    forgets: Array = field(init=False)
+    """Rows (bool [n]) that leave no identity whatever their fate: the row that they repeat still waits."""
+    labels: list[tuple[Array, Array]] = field(default_factory=list)
+    """Rows that get a label, and the rows that bring it, as indices."""
+    conflicts: list[tuple[int, str, int]] = field(default_factory=list)
+    """Rows that are rejected, why, and the row of the slice that they contradict (-1: one of an earlier night)."""
+
+    def __post_init__(self) -> None:
+        self.said, self.said_target = self.values.copy(), self.targets.copy()
+        self.forgets = np.zeros(len(self.keys), bool)
+
+    @property
+    def features(self) -> Array:
+        """Hashes of all values but the target, uint64 [n]."""
+        return self.values - self.targets
+
+
+def settle(night: CleanNight, rules: Rules, known: Known, excluded: Array) -> None:
+    """Decide for every row: excluded, met before, in conflict, pending, held out or learned; write the identities."""
+    places = sorted({part.place for part in night.parts})
+    place_of = np.array([places.index(part.place) for part in night.parts], np.int32)
+    labels: list[tuple[Array, Array]] = []
+
+    def pieces() -> Iterator[Segment]:
+        for rows in _slices(night, known):
+            _decide(rows, rules, excluded)
+            for i, part in enumerate(night.parts):
+                of_part = rows.part == i
+                part.fates[rows.local[of_part]] = rows.fates[of_part]
+            _reject(night, rows, rules, known)
+            where = np.stack([rows.part, rows.local], 1)
+            labels.extend((where[to], where[by]) for to, by in rows.labels)
+            used = np.isin(rows.fates, (Fate.LEARNED, Fate.HELD_OUT, Fate.DUPLICATE)) & ~rows.forgets
+            used &= ~np.array([part.looked_up for part in night.parts], bool)[rows.part]
+            yield Segment.sort(rows.keys[used], rows.said[used], rows.said_target[used], place_of[rows.part[used]])
+
+    write_segment(pieces(), places, night.segment)
+    _bring_labels(night, labels)
+
+
+def _slices(night: CleanNight, known: Known) -> Iterator[_Slice]:
+    """Yield the night's rows by the leading bits of their keys, ascending."""
+    n_rows = sum(len(part.fates) for part in night.parts)
+    bits = max(n_rows // SLICE_ROWS, 0).bit_length()
+    for number in range(1 << bits):
+        found: list[list[Array]] = []
+        for i, part in enumerate(night.parts):
+            hashes = part.hashes
+            at = np.arange(len(part.fates))
+            if bits:
+                at = np.flatnonzero(np.asarray(hashes.keys) >> np.uint64(64 - bits) == number)
+            if len(at):
+                n = len(at)
+                columns = [np.asarray(a)[at] for a in (hashes.keys, hashes.values, hashes.added, hashes.targets)]
+                found.append([*columns, np.full(n, i), at, part.fates[at], np.full(n, not part.has_features)])
+        if found:
+            columns = [np.concatenate(column) for column in zip(*found, strict=True)]
+            yield _Slice(*columns, known.find(columns[0]))  # type: ignore[arg-type, call-arg]
+
+
+def _decide(rows: _Slice, rules: Rules, excluded: Array) -> None:
+    is_open = rows.fates != Fate.REJECTED
+    rows.fates[is_open & np.isin(rows.keys, excluded)] = Fate.EXCLUDED
+    index = np.flatnonzero(is_open & (rows.fates != Fate.EXCLUDED))
+    index = index[np.argsort(rows.keys[index], kind="stable")]
+    keys = rows.keys[index]
+    group = np.cumsum(np.append(True, keys[1:] != keys[:-1])[: len(index)]) - 1
+    late = (rows.targets[index] == 0) | rows.only_labels[index]
+    is_late = np.bincount(group, late) > 0 if len(group) else np.zeros(0, bool)
+    _decide_whole(rows, index[~is_late[group]], rules)
+    _decide_late(rows, index[is_late[group]], rules)
+    held = is_held_out(rows.keys, rules.holdout) & (rows.fates == Fate.LEARNED)
+    rows.fates[held] = Fate.HELD_OUT
+
+
+def _decide_whole(rows: _Slice, index: Array, rules: Rules) -> None:
+    """Decide for rows that all have features and a target; `index` is sorted by key, then by order.
+
+    A key with the values that it had is a duplicate. With others it is rejected, or with `on_update = "learn"` learned:
+    then what it said last counts, otherwise what it said first.
+    """
+    learns = rules.on_update == "learn"
+    keys = rows.keys[index]
+    is_first = np.append(True, keys[1:] != keys[:-1])[: len(index)]
+    at = np.arange(len(index))
+    earlier = index[np.where(is_first, at, at - 1) if learns else np.maximum.accumulate(np.where(is_first, at, 0))]
+    met, values = rows.met.found[index], rows.values[index]
+    was = rows.met.values[index]
+    same_as_met = met & ((values == was) | (values - rows.added[index] == was))
+    same_in_night = values == rows.values[earlier]
+    same = np.where(~is_first if learns else ~met, same_in_night, same_as_met)
+    again = met | ~is_first
+    rows.fates[index[again & same]] = Fate.DUPLICATE
+    if not learns:
+        for i in np.flatnonzero(again & ~same).tolist():
+            _contradict(rows, int(index[i]), -1 if met[i] else int(earlier[i]))
+
+
+def _decide_late(rows: _Slice, index: Array, rules: Rules) -> None:
+    """Decide for the rows of keys of which one has no target yet, or comes as a label alone; sorted as above.
+
+    The first row with features that has no target waits, unless the key was met before: it gets the first label that
+    its key has tonight, or stays pending. The row that brings the label is a duplicate, whatever its features: those
+    count that were there before the label was. Every other row of the key is a duplicate if it says nothing else than
+    what is known by then, and otherwise a conflict; a label without its row is rejected.
+    """
+    if not len(index):
+        return
+    learns = rules.on_update == "learn"
+    keys, targets, only_label = rows.keys[index], rows.targets[index], rows.only_labels[index]
+    is_first = np.append(True, keys[1:] != keys[:-1])
+    group, starts = np.cumsum(is_first) - 1, np.flatnonzero(is_first)
+    features, bare = rows.features[index], rows.features[index] - rows.added[index]
+    carrier = _first_of_group(group, ~only_label, len(starts))
+    bringer = _first_of_group(group, targets != 0, len(starts))
+    has_row, has_label = carrier != _NO_ROW, bringer != _NO_ROW
+    carrier, bringer = np.where(has_row, carrier, 0), np.where(has_label, bringer, 0)
+    waits = has_row & (targets[carrier] == 0)
+
+    met = rows.met.found[index][starts]
+    met_targets = rows.met.targets[index][starts]
+    met_features = rows.met.values[index][starts] - met_targets
+    was_pending = has_row & (rows.fates[index][carrier] == Fate.PENDING)
+    news = (features[carrier] != met_features) & (bare[carrier] != met_features)
+    is_new = ~met | was_pending | (learns & waits & news)
+    takes_label = is_new & waits & has_label
+
+    label = np.where(takes_label, targets[bringer], np.where(waits, 0, targets[carrier]))
+    ref_target = np.where(is_new, label, met_targets)[group]
+    ref_features = np.where(is_new, features[carrier], met_features)[group]
+    is_carrier = np.arange(len(index)) == np.where(is_new & has_row, carrier, -1)[group]
+    is_bringer = np.arange(len(index)) == np.where(takes_label, bringer, -1)[group]
+
+    same_features = (features == ref_features) | (bare == ref_features)
+    same_target = targets == ref_target
+    brought = rows.values[index] == rows.values[index][bringer][group]  # the bringer's row, delivered again
+    same = np.where(only_label, same_target, np.where(targets == 0, same_features, same_features & same_target))
+    same |= (takes_label[group] & brought & (targets != 0)) | is_bringer | (learns & (targets == 0))
+    alone = only_label & (is_new & ~has_row)[group]
+
+    fates = np.where(same, Fate.DUPLICATE, Fate.LEARNED if learns else Fate.REJECTED).astype(np.uint8)
+    fates[only_label & ~same] = Fate.REJECTED
+    fates[alone] = Fate.REJECTED
+    fates[is_carrier] = np.where((waits & ~takes_label)[group], Fate.PENDING, Fate.LEARNED)[is_carrier]
+    rows.fates[index] = fates
+
+    refers = is_carrier | (same & (only_label | (targets == 0))) | is_bringer
+    rows.said[index] = np.where(refers, ref_features + ref_target, rows.values[index])
+    rows.said_target[index] = np.where(refers, ref_target, targets)
+    rows.forgets[index] = (is_new & waits & ~takes_label)[group]
+    rows.labels.append((index[carrier[takes_label]], index[bringer[takes_label]]))
+    for i in np.flatnonzero((fates == Fate.REJECTED) & ~alone).tolist():
+        _contradict(rows, int(index[i]), int(index[carrier[group[i]]]) if is_new[group[i]] else -1)
+    rows.conflicts += [
+        (int(i), "a label must come with or after its row, of which there is none", i) for i in index[alone]
+    ]
+
+
+def _first_of_group(group: Array, mask: Array, n_groups: int) -> Array:
+    """Return the position of each group's first row in the mask, int64 [n_groups]; `_NO_ROW` without one."""
+    first = np.full(n_groups, _NO_ROW)
+    at = np.flatnonzero(mask)[::-1]
+    first[group[at]] = at
+    return first
+
+
+def _contradict(rows: _Slice, row: int, earlier: int) -> None:
+    rows.fates[row] = Fate.REJECTED
+    rows.conflicts.append((row, "the key's row came before, with other values, from", earlier))
+
+
+def _reject(night: CleanNight, rows: _Slice, rules: Rules, known: Known) -> None:
+    """Say of each conflict what it contradicts."""
+
+    @functools.lru_cache(maxsize=8)
+    def columns_of(part: int) -> tuple[Any, Array]:
+        table = night.parts[part].table
+        return (table[rules.key[0]] if rules.key else None), night.parts[part].hashes.rows
+
+    found = []
+    for row, reason, other in rows.conflicts:
+        part = night.parts[rows.part[row]]
+        if other != row:
+            earlier = known.place(int(rows.met.places[row])) if other < 0 else night.parts[rows.part[other]].place
+            reason = f"{reason} {earlier}"  # noqa: PLW2901
+        keys, numbers = columns_of(int(rows.part[row]))
+        local = int(rows.local[row])
+        if not part.looked_up:
+            key = keys[local].as_py() if keys is not None else ""
+            found.append(Reject(part.place, int(numbers[local]), key, "", reason, ""))
+    night.rejects.add(found)
+
+
+def _bring_labels(night: CleanNight, labels: list[tuple[Array, Array]]) -> None:
+    """Write the targets that came tonight into the staged rows that waited for them."""
+    if not any(len(to) for to, _ in labels):
+        return
+    to, by = (np.concatenate(side) for side in zip(*labels, strict=True))
+    for i in np.unique(to[:, 0]).tolist():
+        chosen = to[:, 0] == i
+        chosen = np.flatnonzero(chosen)[np.argsort(to[chosen, 1])]
+        part, sources = night.parts[i], by[chosen]
+        order = np.argsort(sources[:, 0], kind="stable")
+        found = [
+            night.parts[j].table[night.target].take(pa.array(sources[sources[:, 0] == j, 1]))
+            for j in np.unique(sources[:, 0]).tolist()
+        ]
+        values = pa.chunked_array([chunk for column in found for chunk in column.chunks]).combine_chunks()
+        values = values.take(pa.array(np.argsort(order)))
+        mask = np.zeros(len(part.fates), bool)
+        mask[to[chosen, 1]] = True
+        table = part.table
+        column = pc.replace_with_mask(table[night.target].combine_chunks().cast(values.type), pa.array(mask), values)
+        part.write(table.set_column(table.column_names.index(night.target), night.target, column))
