@@ -7,7 +7,9 @@ schema to encode; `settling` then finds duplicates and conflicts over the whole 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ from nightfit.sources.increment import Increment, Part
 
 _INFER_ROWS = 65_536
 
+N_THREADS = 2
+"""Chunks that are parsed at a time: Arrow and numpy let go of the interpreter. More would hold more in memory."""
+
 
 def adopt(schema: Schema, tables: Iterable[Any], rules: Rules) -> Schema:
     """Return the schema with every column that it does not know yet and that holds a value in the tables."""
@@ -42,8 +47,8 @@ def adopt(schema: Schema, tables: Iterable[Any], rules: Rules) -> Schema:
     for table in tables:
         for name in (name for name in table.column_names if name not in skip):
             held = samples.setdefault(name, [])
-            if sum(map(len, held)) < _INFER_ROWS:
-                held.append(as_text(table[name].combine_chunks(), rules.schema.missing).drop_null())
+            if (n_left := _INFER_ROWS - sum(map(len, held))) > 0:
+                held.append(as_text(table[name].slice(0, n_left).combine_chunks(), rules.schema.missing).drop_null())
     kinds = {name: infer_kind(pa.concat_arrays(texts)) for name, texts in samples.items()}
     hints = rules.schema.categorical
     return schema.with_columns(
@@ -111,35 +116,36 @@ def clean(
     )
     _check_target(increment, rules, night.delivered)
     night.parts += (pending or Pending()).parts(rules, folder)
-    for i, part in enumerate(increment.parts):
+    stems = {part: folder / part.path.stem for part in (*increment.parts, *increment.looked_up)}
+    for part in increment.parts:
         night.n_bad += len(part.bad)
-        night.rejects.add([Reject(part.place, bad.row, "", "", bad.reason, bad.text) for bad in part.bad])
-        if part.n:
-            night.parts.append(_parse(part, schema, rules, folder / f"{i:06d}", night, new=new))
-    for i, part in enumerate(increment.looked_up):
-        night.parts.append(_parse(part, schema, rules, folder / f"looked-up-{i:06d}", night, new=new))
+        _check_columns(part, schema, rules, night.delivered.setdefault(part.source, set()))
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        parse = partial(_parse, schema=schema, rules=rules, new=new)
+        for part, (parsed, rejects) in zip(stems, pool.map(parse, stems, stems.values()), strict=True):
+            night.rejects.add([Reject(part.place, bad.row, "", "", bad.reason, bad.text) for bad in part.bad])
+            night.rejects.add(rejects)
+            if part.n:
+                night.parts.append(parsed)
     settle(night, rules, known, excluded)
     expire(night, rules, now_s)
     return night
 
 
 def _parse(
-    part: Part, schema: Schema, rules: Rules, stem: Path, night: CleanNight, *, new: frozenset[str]
-) -> CleanPart:
+    part: Part, stem: Path, *, schema: Schema, rules: Rules, new: frozenset[str]
+) -> tuple[CleanPart, list[Reject]]:
     """Parse one chunk: stage its features, hash its keys and values, reject what is of another kind."""
     whole = part.table
     table = whole.drop_columns([name for name in rules.schema.drop if name in whole.column_names])
-    no_features = {rules.target, *rules.key, *rules.not_features}
-    only_labels = rules.waits and (part.looked_up or set(table.column_names) <= no_features)
+    only_labels = _has_only_labels(part, rules)
     if only_labels:
-        table = table.select([name for name in table.column_names if name in no_features])
-    else:
-        _check_columns(part, table, schema, rules, night.delivered.setdefault(part.source, set()))
-    _check_key(part, table, rules)
+        table = table.select([name for name in table.column_names if name in rules.no_features])
     if rules.target not in table.column_names:
         table = table.append_column(rules.target, pa.nulls(part.n, pa.string()))
     labels = as_text(table[rules.target].combine_chunks(), rules.schema.missing)
-    targets, keys = target_of(table, rules, schema.task), _keys(table, rules)
+    targets = labels if schema.task == "classification" else target_of(table, rules, schema.task)
+    keys = _keys(table, rules)
     features, bad = parse_features(table, schema, rules.schema.missing)
     check = _Check(part, table, keys)
     if only_labels or not rules.waits:
@@ -149,11 +155,10 @@ def _parse(
         check.reject(_null(keys), rules.key[0], "(the key) has no value")
     for column in (column for column in schema.columns if column.name in bad):
         check.reject(bad[column.name], column.name, f"must be {_AN[column.kind]}")
-    night.rejects.add(check.rejects)
     staged = {name: features[name] for name in bad} | {rules.target: targets}  # neither target nor key is a feature
     dropped = [c for c in schema.columns if c.name in rules.schema.drop and c.name in whole.column_names]
     were = {c.name: parse(whole[c.name].combine_chunks(), c.kind, rules.schema.missing)[0] for c in dropped}
-    return CleanPart.staged(
+    parsed = CleanPart.staged(
         stem,
         pa.table(staged if keys is None else {**staged, rules.key[0]: keys}),
         Hashes(
@@ -164,6 +169,7 @@ def _parse(
         has_features=not only_labels,
         looked_up=part.looked_up,
     )
+    return parsed, check.rejects
 
 
 class _Check:
@@ -246,30 +252,28 @@ def _check_target(increment: Increment, rules: Rules, delivered: Mapping[str, se
     )
 
 
-def _check_key(part: Part, table: Any, rules: Rules) -> None:  # noqa: ANN401
-    for name in set(rules.key) - set(table.column_names):
-        raise DataError(
-            f"the key '{name}' must be a column of every source, however {part.place} has none; "
-            f"{_hint(name, table.column_names)}"
-        )
-
-
 def _hint(name: str, names: Sequence[str]) -> str:
     near = get_close_matches(name, names, 1)
     return f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names)}"
 
 
-def _check_columns(part: Part, table: Any, schema: Schema, rules: Rules, delivered: set[str]) -> None:  # noqa: ANN401
-    """Stop at a lack of a column that this source has `delivered` before, the target included; add to those.
+def _has_only_labels(part: Part, rules: Rules) -> bool:
+    """Say whether a chunk has a key and a target and nothing to predict from: its rows were, or will be, elsewhere."""
+    return rules.waits and (part.looked_up or set(part.names) - set(rules.schema.drop) <= rules.no_features)
+
+
+def _check_columns(part: Part, schema: Schema, rules: Rules, delivered: set[str]) -> None:
+    """Stop at a lack of the key, or of a column that this source has `delivered` before; add to those.
 
     Sources may differ in their columns, so what one never had it may lack; what it had and loses is a broken export.
     """
-    names = table.column_names
+    names = part.names
+    for name in set(rules.key) - set(names):
+        rule = f"the key '{name}' must be a column of every source"
+        raise DataError(f"{rule}, however {part.place} has none; {_hint(name, names)}")
     if rules.target not in names and not rules.waits:
-        raise DataError(
-            f"the target '{rules.target}' must be a column of every source, however "
-            f"{part.place} has none; {_hint(rules.target, names)}"
-        )
+        rule = f"the target '{rules.target}' must be a column of every source"
+        raise DataError(f"{rule}, however {part.place} has none; {_hint(rules.target, names)}")
     missing = sorted(delivered - set(names) - set(rules.schema.drop))
     if missing and rules.schema.on_missing_column == "stop":
         raise DataError(
@@ -303,4 +307,4 @@ def _value_hash(name: str, column: Any) -> Array:  # noqa: ANN401
         h = numbers.view(np.uint64)
     else:
         h = hash_text(pc.fill_null(column, ""))
-    return np.where(_null(column), np.uint64(0), mix(mix(h) + hash_word(name)))  # a sum: no value undoes a name
+    return np.where(_null(column), np.uint64(0), mix(h + hash_word(name)))

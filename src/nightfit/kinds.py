@@ -51,10 +51,20 @@ def as_text(column: Any, missing: tuple[str, ...] = ("",)) -> Any:  # noqa: ANN4
 
 def _one_spelling(text: Any) -> Any:  # noqa: ANN401
     """Spell whole numbers and booleans as typed values are spelled."""
+    if _all_digits(text):  # the usual key: much the faster way
+        return text
     truth = pc.match_substring_regex(text, r"^(?i:true|false)$")
     text = pc.if_else(truth, pc.utf8_lower(text), text) if pc.any(truth).as_py() else text
     whole = pc.match_substring_regex(text, r"^-?\d+\.0*$")
     return pc.replace_substring_regex(text, r"^(-?\d+)\.0*$", r"\1") if pc.any(whole).as_py() else text
+
+
+def _all_digits(text: Any) -> bool:  # noqa: ANN401
+    try:
+        pc.cast(text, pa.int64())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _to_string(column: Any) -> Any:  # noqa: ANN401
@@ -103,6 +113,8 @@ def infer_kind(text: Any) -> Kind | None:  # noqa: ANN401
     text = text.drop_null()
     if not len(text):
         return None
+    if _clean_floats(text) is not None:  # much the faster way
+        return "numeric"
     if pc.all(pc.is_in(pc.utf8_lower(text), value_set=pa.array(["true", "false"]))).as_py():
         return "boolean"
     if _share(pc.match_substring_regex(text, _DATETIME)) >= _MOSTLY:

@@ -34,13 +34,6 @@ class Segment:
     names: tuple[str, ...] = ()
 
     @classmethod
-    def sort(cls, keys: Array, values: Array, targets: Array, places: Array) -> Segment:
-        """Make a segment of rows in any order; of equal keys the last one counts."""
-        keys, index = np.unique(keys[::-1], return_index=True)
-        values, targets, places = (column[::-1][index] for column in (values, targets, places))
-        return cls(keys, values, targets, places)
-
-    @classmethod
     def open(cls, path: Path) -> Segment:
         """Map a segment that `write_segment` wrote; its bytes were verified by the caller."""
         data = np.memmap(path, np.uint8, "r")
@@ -121,15 +114,15 @@ class Known:
         self._names = [Segment.open(path).names for path in self._segments]
 
     def find(self, keys: Array) -> Met:
-        """Look keys (uint64 [n]) up; of several nights the newest counts: a row met again renews its hash."""
-        order, n = np.argsort(keys, kind="stable"), len(keys)
+        """Look ascending keys (uint64 [n]) up; of several nights the newest counts: a row met again renews its hash."""
+        n = len(keys)
         met = Met(np.zeros(n, bool), np.zeros(n, np.uint64), np.zeros(n, np.uint64), np.zeros(n, np.int64))
         n_names = 0
         for path, names in zip(self._segments, self._names, strict=True):
             segment = Segment.open(path)
-            found, index = segment.find(keys[order])
-            new = found & ~met.found[order]
-            rows, index = order[new], index[new]
+            found, index = segment.find(keys)
+            rows = np.flatnonzero(found & ~met.found)
+            index = index[rows]
             met.found[rows] = True
             met.values[rows], met.targets[rows] = segment.values[index], segment.targets[index]
             met.places[rows] = segment.places[index] + n_names

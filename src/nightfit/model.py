@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 HOLDOUT_ROWS = 10_000
 
+PREDICT_ROWS = 8_192
+"""Rows that are predicted at a time: the activations of an ensemble's hidden layers are many times a row's size."""
+
 
 def make_learner(config: LearnerConfig, normaliser: Normaliser, *, task: Task, device: str, seed: int) -> Learner:
     """Return a learner that has learned nothing; only its own libraries are imported."""
@@ -86,7 +89,9 @@ class Model:
     def predicted(self, rows: Rows) -> Iterator[tuple[Array, Batch]]:
         """Yield `predict` of a night of any size, in order, with the rows that it answers."""
         for block in rows.chunks():
-            yield self.predict(block), block
+            for start in range(0, len(block), PREDICT_ROWS):
+                piece = block.take(slice(start, start + PREDICT_ROWS))
+                yield self.predict(piece), piece
 
     def losses(self, rows: Rows) -> Array:
         """Return each row's loss, float64 [n]."""

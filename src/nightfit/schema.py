@@ -81,6 +81,11 @@ class Rules:
     """Rows that may wait at once; beyond it the oldest are rejected."""
 
     @property
+    def no_features(self) -> frozenset[str]:
+        """The columns that are never features, whatever they hold: target, key and cursors."""
+        return self.not_features | {self.target, *self.key}
+
+    @property
     def waits(self) -> bool:
         """Say whether rows may wait for their target: they need a key by which it finds them."""
         return bool(self.key) and self.label_wait_s > 0 and self.pending_rows > 0

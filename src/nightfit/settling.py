@@ -30,7 +30,7 @@ _NO_ROW = np.iinfo(np.int64).max
 
 @dataclass
 class _Slice:
-    """Some rows of the night, in the night's order, all of their keys' rows among them.
+    """Some rows of the night, sorted by key, then by the night's order; all of their keys' rows are among them.
 
     `part` and `local` (int64 [n]) say which row of which part each is.
     """
@@ -81,29 +81,32 @@ def settle(night: CleanNight, rules: Rules, known: Known, excluded: Array) -> No
             labels.extend((where[to], where[by]) for to, by in rows.labels)
             used = np.isin(rows.fates, (Fate.LEARNED, Fate.HELD_OUT, Fate.DUPLICATE)) & ~rows.forgets
             used &= ~np.array([part.looked_up for part in night.parts], bool)[rows.part]
-            yield Segment.sort(rows.keys[used], rows.said[used], rows.said_target[used], place_of[rows.part[used]])
+            keys = rows.keys[used]
+            last = np.flatnonzero(np.append(keys[1:] != keys[:-1], True)[: len(keys)])  # of a key's rows
+            values, targets = rows.said[used][last], rows.said_target[used][last]
+            yield Segment(keys[last], values, targets, place_of[rows.part[used][last]])
 
     write_segment(pieces(), places, night.segment)
     _bring_labels(night, labels)
 
 
 def _slices(night: CleanNight, known: Known) -> Iterator[_Slice]:
-    """Yield the night's rows by the leading bits of their keys, ascending."""
+    """Yield the night's rows by the leading bits of their keys, ascending; each slice sorted by key, then by order."""
     n_rows = sum(len(part.fates) for part in night.parts)
-    bits = max(n_rows // SLICE_ROWS, 0).bit_length()
+    bits = (n_rows // SLICE_ROWS).bit_length()
     for number in range(1 << bits):
         found: list[list[Array]] = []
         for i, part in enumerate(night.parts):
-            hashes = part.hashes
-            at = np.arange(len(part.fates))
+            hashes, at = part.hashes, np.arange(len(part.fates))
             if bits:
                 at = np.flatnonzero(np.asarray(hashes.keys) >> np.uint64(64 - bits) == number)
-            if len(at):
-                n = len(at)
-                columns = [np.asarray(a)[at] for a in (hashes.keys, hashes.values, hashes.added, hashes.targets)]
-                found.append([*columns, np.full(n, i), at, part.fates[at], np.full(n, not part.has_features)])
+            columns = [np.asarray(a)[at] for a in (hashes.keys, hashes.values, hashes.added, hashes.targets)]
+            n = len(at)
+            found.append([*columns, np.full(n, i), at, part.fates[at], np.full(n, not part.has_features)])
         if found:
             columns = [np.concatenate(column) for column in zip(*found, strict=True)]
+            order = np.argsort(columns[0], kind="stable")
+            columns = [column[order] for column in columns]
             yield _Slice(*columns, known.find(columns[0]))  # type: ignore[arg-type, call-arg]
 
 
@@ -111,7 +114,6 @@ def _decide(rows: _Slice, rules: Rules, excluded: Array) -> None:
     is_open = rows.fates != Fate.REJECTED
     rows.fates[is_open & np.isin(rows.keys, excluded)] = Fate.EXCLUDED
     index = np.flatnonzero(is_open & (rows.fates != Fate.EXCLUDED))
-    index = index[np.argsort(rows.keys[index], kind="stable")]
     keys = rows.keys[index]
     group = np.cumsum(np.append(True, keys[1:] != keys[:-1])[: len(index)]) - 1
     late = (rows.targets[index] == 0) | rows.only_labels[index]
@@ -123,7 +125,7 @@ def _decide(rows: _Slice, rules: Rules, excluded: Array) -> None:
 
 
 def _decide_whole(rows: _Slice, index: Array, rules: Rules) -> None:
-    """Decide for rows that all have features and a target; `index` is sorted by key, then by order.
+    """Decide for rows that all have features and a target.
 
     A key with the values that it had is a duplicate. With others it is rejected, or with `on_update = "learn"` learned:
     then what it said last counts, otherwise what it said first.
@@ -146,7 +148,7 @@ def _decide_whole(rows: _Slice, index: Array, rules: Rules) -> None:
 
 
 def _decide_late(rows: _Slice, index: Array, rules: Rules) -> None:
-    """Decide for the rows of keys of which one has no target yet, or comes as a label alone; sorted as above.
+    """Decide for the rows of keys of which one has no target yet, or comes as a label alone.
 
     The first row with features that has no target waits, unless the key was met before: it gets the first label that
     its key has tonight, or stays pending. The row that brings the label is a duplicate, whatever its features: those

@@ -145,8 +145,7 @@ def _table(data: bytes, columns: tuple[str, ...] | None, misfits: list[tuple[int
     return pyarrow.csv.read_csv(
         pa.BufferReader(data),
         read_options=pyarrow.csv.ReadOptions(
-            use_threads=False,
-            block_size=len(data) + 1,
+            block_size=len(data) + 1,  # one block, whose columns Arrow's threads share
             column_names=columns,
             autogenerate_column_names=columns is None,
         ),
