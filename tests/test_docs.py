@@ -97,10 +97,19 @@ def test_every_config_key_is_documented(table: str) -> None:
         )
 
 
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_key_of_a_source_is_documented(kind: str) -> None:
+    """Every key that a kind of source has of its own stands in docs/sources.md, with its default."""
+    shared, page = {field.name for field in fields(SourceConfig)}, (DOCS / "sources.md").read_text()
+    for field in (field for field in fields(SOURCES[kind]) if field.name not in shared):
+        row = re.search(rf"^\| `{field.name}` \| (.*?) \|", page, re.MULTILINE)
+        assert row, f"docs/sources.md has no row for {kind}.{field.name}"
+
+
 def written_defaults() -> Iterator[tuple[str, str, list[object], object]]:
     """Yield what docs/config.md says the default of each plain key is, with what it is."""
-    page = (DOCS / "config.md").read_text()
-    for table, cls in TABLES.items():
+    page = (DOCS / "config.md").read_text() + (DOCS / "sources.md").read_text()
+    for table, cls in (TABLES | SOURCES).items():
         for field in fields(cls):
             written = re.findall(rf"^\| `{field.name}` \| `(.*?)` \|", page, re.MULTILINE)
             if written:  # of two kinds of learner each may have its own
@@ -124,6 +133,7 @@ def test_the_example_has_the_defaults() -> None:
     assert example.gate == plain.gate
     assert example.rules.schema == plain.rules.schema
     assert (example.seed, example.rules.holdout, example.store) == (plain.seed, plain.rules.holdout, plain.store)
+    assert (example.rules.label_wait, example.rules.pending_rows) == (plain.rules.label_wait, plain.rules.pending_rows)
     assert [source.optional for source in example.sources] == [True, True]
 
 
