@@ -124,6 +124,8 @@ class RedisSource:
 def _kind(error: Exception) -> tuple[type[NightfitError], str]:
     if isinstance(error, _ACCESS):
         return ConfigError, "mend its user, password or permissions"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return ConfigError, "mend the server's certificate, or name its authority in SSL_CERT_FILE"
     if isinstance(error, _PASSING) or str(error).startswith("MISCONF"):
         return TryAgainError, "try again later"
     return ConfigError, "mend the url or the stream's name"
