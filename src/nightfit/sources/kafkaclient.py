@@ -47,14 +47,14 @@ _OUT_OF_RANGE = {
 _EOF = KafkaError._PARTITION_EOF  # noqa: SLF001
 _TIMED_OUT = KafkaError._TIMED_OUT  # noqa: SLF001
 _Client = TypeVar("_Client", Consumer, AdminClient)
-_OURS = {
-    "bootstrap.servers",
-    "group.id",
-    "enable.auto.commit",
-    "enable.partition.eof",
-    "auto.offset.reset",
-    "isolation.level",
+_FIXED = {
+    "enable.auto.commit": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
 }
+"""What a reading relies on: librdkafka commits nothing, tells a partition's end, and never starts over by itself."""
+_OURS = _FIXED.keys() | {"bootstrap.servers", "group.id"}
 
 
 class OffsetGoneError(Exception):
@@ -109,12 +109,13 @@ class KafkaClient:
         Raises `OffsetGoneError` where the partition no longer holds `start`.
         """
         consumer, patience = self._consumer, self._config.timeout_s
+        self._heard.clear()
         consumer.assign([TopicPartition(self._topic, partition, start)])
         give_up_at = monotonic() + patience
         while (left := give_up_at - monotonic()) > 0:
             waiting: list[Message | None] = [*consumer.consume(_BATCH, timeout=0)]
             for message in waiting or [consumer.poll(left)]:
-                if not message or not self._is_of(message, partition):
+                if message is None or not self._is_of(message, partition):
                     continue
                 offset = cast("int", message.offset())
                 if offset < end and not message.error():
@@ -136,6 +137,7 @@ class KafkaClient:
             answers = admin.alter_consumer_group_offsets(request, request_timeout=patience)
             committed = answers[group].result(2 * patience).topic_partitions
         except KafkaException as error:
+            admin.poll(0)
             raise self._failed(error.args[0]) from None
         except TimeoutError:
             raise self._failed(KafkaError(_TIMED_OUT, f"the offsets of group {group!r} were not taken")) from None
@@ -148,12 +150,10 @@ class KafkaClient:
         """The consumer, which assigns its partitions itself and never joins its group."""
         if self._open is None:
             settings = {
+                "fetch.wait.max.ms": 50,  # a partition's last fetch holds up the next partition for as long
                 **self._settings(),
                 "group.id": self._config.group or "nightfit",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "error",
-                "isolation.level": "read_committed",
+                **_FIXED,
             }
             self._open = self._made(Consumer, settings)
         return self._open
@@ -199,10 +199,9 @@ class KafkaClient:
         """Make an error of what failed, and of what librdkafka has said about the brokers before."""
         if self._open:
             self._open.poll(0)  # calls error_cb for what came in meanwhile
-        self._hear(error)
         source = f"source {self._config.name!r}"
         fact = self._scrubbed(" / ".join(dict.fromkeys([error.str(), *self._heard.values()])))
-        if _FORBIDDEN & self._heard.keys():
+        if _FORBIDDEN & {error.code(), *self._heard}:
             return ConfigError(f"the brokers must let {source} in, however: {fact}; mend its properties or its rights")
         return TryAgainError(
             f"the brokers of {source} must answer within {self._config.timeout_s:g} s, however: {fact}; "
