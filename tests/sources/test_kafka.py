@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,8 +77,9 @@ class Cluster:
             consumer.close()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send the brokers' process a signal."""
+        """Send the brokers' process a signal that ends or stops it, and wait until it does."""
         os.kill(self.process.pid, number)
+        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
 
     def close(self) -> None:
         """End the brokers."""
@@ -209,6 +210,16 @@ class TestReading:
         night = Night(source(cluster.brokers, topic))
         assert (night.ids, offsets(night.cursor)) == ([1, 2], [3, 0, 0, 0])
         assert Night(source(cluster.brokers, topic), night.cursor).chunks == []
+
+    def test_marker_at_the_end_of_a_topic_that_grew(self, cluster: Cluster, topic: str) -> None:
+        """Where the end of a night is a marker, the message that follows it is for the next night."""
+        cluster.transact(topic, [b'{"id": 1}', b'{"id": 2}'])
+        cluster.write(topic, values(3))
+        config = KafkaConfig(f"kafka://{cluster.brokers}/{topic}", name="k")
+        with closing(KafkaClient(config, brokers=cluster.brokers, topic=topic)) as client:
+            assert client.watermarks(0) == (0, 4)
+            assert [offset for offset, _ in client.messages(0, 0, 3)] == [0, 1]
+            assert [offset for offset, _ in client.messages(0, 2, 4)] == [3]
 
     def test_bad_messages(self, cluster: Cluster, topic: str) -> None:
         """Messages without a value or a JSON object are counted and kept, each with its offset."""
