@@ -8,6 +8,8 @@ from typing import Literal
 
 from nightfit.sources.base import SourceConfig
 
+_MAX_KAFKA_TIMEOUT_S = 3_600
+
 
 @dataclass(frozen=True)
 class FileConfig(SourceConfig):
@@ -87,6 +89,13 @@ class KafkaConfig(SourceConfig):
     properties: Mapping[str, str] = field(default_factory=dict)
     """librdkafka's, for TLS and SASL; "${NAME}" is taken from the environment."""
     timeout_s: float = 30.0
+    """How long the brokers may take for an answer, and from one message to the next."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout_s <= _MAX_KAFKA_TIMEOUT_S:
+            raise ValueError(
+                f"timeout_s must be above 0 and at most {_MAX_KAFKA_TIMEOUT_S}, however it is {self.timeout_s}"
+            )
 
 
 @dataclass(frozen=True)
