@@ -141,8 +141,8 @@ def _parse(
     only_labels = _has_only_labels(part, rules)
     if only_labels:
         table = table.select([name for name in table.column_names if name in rules.no_features])
-    if rules.target not in table.column_names:
-        table = table.append_column(rules.target, pa.nulls(part.n, pa.string()))
+    for name in {rules.target, *rules.key} - set(table.column_names):
+        table = table.append_column(name, pa.nulls(part.n, pa.string()))
     labels = as_text(table[rules.target].combine_chunks(), rules.schema.missing)
     targets = labels if schema.task == "classification" else target_of(table, rules, schema.task)
     keys = _keys(table, rules)
@@ -266,8 +266,13 @@ def _check_columns(part: Part, schema: Schema, rules: Rules, delivered: set[str]
     """Stop at a lack of the key, or of a column that this source has `delivered` before; add to those.
 
     Sources may differ in their columns, so what one never had it may lack; what it had and loses is a broken export.
+    Of sparse records a column that none of them has is missing, the key too.
     """
     names = part.names
+    known = {rules.target, *(column.name for column in schema.columns)}
+    if part.is_sparse:
+        delivered.update(known.intersection(names))
+        return
     for name in set(rules.key) - set(names):
         rule = f"the key '{name}' must be a column of every source"
         raise DataError(f"{rule}, however {part.place} has none; {_hint(name, names)}")
@@ -281,8 +286,7 @@ def _check_columns(part: Part, schema: Schema, rules: Rules, delivered: set[str]
             f"{f' (nor {len(missing) - 1} others)' if len(missing) > 1 else ''}; mend the source, "
             'or set schema.on_missing_column = "missing", or name the column in schema.drop',
         )
-    known = {rules.target, *(column.name for column in schema.columns)}
-    delivered.update(name for name in names if name in known)
+    delivered.update(known.intersection(names))
 
 
 def _keys(table: Any, rules: Rules) -> Any:  # noqa: ANN401

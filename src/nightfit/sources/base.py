@@ -79,7 +79,8 @@ class Chunk:
     `cursor_at(i)` is the cursor after the first i records of the table, and any bad ones among or directly
     after them; `cursor_at(len(table))` lies after the whole chunk. `generation` goes up when a source starts
     over (a file that was overwritten). `place` is what messages call where the records come from (a file's path,
-    or the source's name); (place, generation, row) is the identity of a row without a key.
+    or the source's name); (place, generation, row) is the identity of a row without a key. `is_sparse` says that
+    records name their own columns (JSON objects): one that none of them has is missing, not lost.
     """
 
     place: str
@@ -88,6 +89,7 @@ class Chunk:
     generation: int
     cursor_at: Callable[[int], Cursor]
     bad: tuple[BadRow, ...] = ()
+    is_sparse: bool = False
 
 
 class Source(Protocol):

@@ -77,6 +77,7 @@ class Part:
     bad: tuple[BadRow, ...]
     names: tuple[str, ...]
     path: Path
+    is_sparse: bool = False
     looked_up: bool = False
 
     @property
@@ -152,7 +153,8 @@ def _staged(source: Source, chunk: Chunk, path: Path) -> Part:
     bad = tuple(replace(bad, text=bad.text[:_DETAIL]) for bad in chunk.bad)
     first = min([*chunk.rows[:1].tolist(), *(b.row for b in bad)], default=0)
     names = tuple(chunk.table.column_names)
-    return Part(source.name, chunk.place, chunk.generation, first, len(chunk.rows), bad, names, path)
+    n = len(chunk.rows)
+    return Part(source.name, chunk.place, chunk.generation, first, n, bad, names, path, chunk.is_sparse)
 
 
 @contextmanager
