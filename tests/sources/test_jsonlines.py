@@ -173,7 +173,9 @@ class TestValues:
         good = [record for record in parsed if isinstance(record, dict)]
         block = whole_block(b"".join(line + b"\n" for line in lines))
         table = parse_lines(block, 0, len(block), columns=(), row=0).table
-        assert table.equals(to_table(good))
+        expected = to_table(good)
+        assert sorted(table.column_names) == sorted(expected.column_names)
+        assert table.select(expected.column_names).equals(expected)
 
     def test_types(self) -> None:
         """Whole numbers, fractions and booleans have types; mixtures and dates are text."""

@@ -414,7 +414,7 @@ class TestSurroundings:
         """A rotation at the wrong moment is tried again, and not taken for a gap."""
         log = Log(tmp_path)
         log.write()
-        go_on = files_module.go_on
+        go_on = rotation_module.go_on
 
         def rotating(*arguments: Any) -> rotation_module.Log:  # noqa: ANN401
             log.rename()

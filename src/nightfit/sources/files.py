@@ -152,9 +152,9 @@ def read_whole(path: Path, *, note: Note) -> Iterator[Chunk]:
     """
     place = str(path)
     if ends_with(path, PARQUET):
-        from nightfit.sources import parquet
+        from nightfit.sources.parquet import read_whole_parquet
 
-        yield from parquet.read_whole(path, place)
+        yield from read_whole_parquet(path, place)
         return
     with opened(path, place, whole=True) as stream:
         wrap = _Wrap({}, place)
@@ -178,9 +178,9 @@ class _Wrap:
 def _read_on(path: Path, place: str, entry: dict[str, Any], wrap: _Wrap, note: Note) -> Iterator[Chunk]:
     """Yield what lies after a cursor's entry of one file."""
     if ends_with(path, PARQUET):
-        from nightfit.sources import parquet
+        from nightfit.sources.parquet import read_parquet_on
 
-        yield from parquet.read_on(path, place, entry, wrap, note)
+        yield from read_parquet_on(path, place, entry, wrap, note)
         return
     after = Position.of(entry)
     with opened(path, place) as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 TEXT_LENGTH = 200
 """Characters of a line that is no record that are kept."""
+_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 
 
 def read_start(stream: Seekable, *, place: str, whole: bool = False) -> Header:
@@ -62,9 +64,34 @@ def _text(line: bytes) -> str:
 
 
 def _table(records: list[dict[str, Any]]) -> pa.Table:
-    """Do what `to_table` does; where no value is nested, column by column, which takes a third of the time."""
-    names = dict.fromkeys(chain.from_iterable(records))
-    columns = {name: [record.get(name) for record in records] for name in names}
-    if not columns or any({dict, list} & set(map(type, values)) for values in columns.values()):
+    """Do what `to_table` does, in another order of columns: all of those at once whose values are not nested.
+
+    It takes two thirds of the time, or less.
+    """
+    columns = {name: _values(records, name) for name in dict.fromkeys(chain.from_iterable(records))}
+    kinds = {name: set(map(type, values)) for name, values in columns.items()}
+    nested = {name for name, there in kinds.items() if {dict, list} & there}
+    flat = {name: _array(columns[name], kinds[name] - {type(None)}) for name in columns if name not in nested}
+    if not nested and flat:
+        return pa.table(flat)
+    rest = to_table([{name: value for name, value in record.items() if name in nested} for record in records])
+    if not flat or flat.keys() & set(rest.column_names):  # an object's field may be called as a column
         return to_table(records)
-    return pa.table({name: to_array(values, exact=False) for name, values in columns.items()})
+    return pa.table(flat | dict(zip(rest.column_names, rest.columns, strict=True)))
+
+
+def _values(records: list[dict[str, Any]], name: str) -> list[Any]:
+    try:
+        return list(map(itemgetter(name), records))
+    except KeyError:
+        return [record.get(name) for record in records]
+
+
+def _array(values: list[Any], kinds: set[type]) -> pa.Array:
+    """Do what `to_array` does; told the type, Arrow need not look for it, which takes most of the time."""
+    if len(kinds) == 1:
+        try:
+            return pa.array(values, _TYPES[next(iter(kinds))])
+        except (pa.ArrowException, OverflowError):
+            pass  # whole numbers beyond 64 bits
+    return to_array(values, exact=False)

@@ -43,7 +43,7 @@ class RowPosition:
     digest: str = ""
 
 
-def read_on(
+def read_parquet_on(
     path: Path,
     place: str,
     entry: dict[str, Any],
@@ -70,17 +70,17 @@ def read_on(
         yield from _chunks(file, place, start, wrap, hollow=start.generation != after.generation)
 
 
-def read_whole(path: Path, place: str) -> Iterator[Chunk]:
+def read_whole_parquet(path: Path, place: str) -> Iterator[Chunk]:
     """Yield all rows of one file, or one empty chunk with its columns. Raises `DataError` if it lacks its end."""
-    with _opened(path, place) as file:
+    with _opened(path, place, whole=True) as file:
         if _digest(file, place) is None:
             raise DataError(f"{place} must be a whole Parquet file, however its footer is missing; copy it again")
         yield from _chunks(file, place, RowPosition(), lambda _: {}, hollow=True)
 
 
 @contextmanager
-def _opened(path: Path, place: str) -> Iterator[Any]:
-    with opened(path, place):  # says what is no file, not there or not readable
+def _opened(path: Path, place: str, *, whole: bool = False) -> Iterator[Any]:
+    with opened(path, place, whole=whole):  # says what is no file, not there or not readable
         pass
     with _sound(place), pa.OSFile(str(path)) as file:
         yield file
