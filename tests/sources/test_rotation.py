@@ -394,6 +394,12 @@ class TestSurroundings:
         """A log of which there is nothing is an error, as any file."""
         with pytest.raises(DataError, match="is not there"):
             Night(source(tmp_path))
+        log = Log(tmp_path)
+        log.write()
+        cursor = Night(source(tmp_path)).cursor
+        log.live.unlink()
+        with pytest.raises(DataError, match="is not there"):
+            Night(source(tmp_path), cursor)
 
     @pytest.mark.parametrize("path", [".", "*.jsonl", "x.parquet"])
     def test_what_does_not_rotate(self, tmp_path: Path, path: str) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from nightfit.errors import ConfigError, DataError
-from nightfit.sources.base import CHUNK_ROWS, Chunk, Cursor
+from nightfit.sources.base import CHUNK_ROWS, Chunk, Cursor, step_over
 from nightfit.sources.blocks import Block, Blocks
 from nightfit.sources.formats import format_of
 from nightfit.sources.listing import JSON_LINES, PARQUET, ends_with, find
@@ -98,12 +98,16 @@ class FileSource:
             if not files:
                 self._one(live, note)
                 return
-            log = go_on(files, Progress.of(known.get(place)), gap, self.on_gap, note)
+
+            def step_over_gap() -> None:
+                check_still(files, live, self.rotated, self.root, strictly=True)
+                step_over(gap, self.on_gap, note)
+
+            log = go_on(files, Progress.of(known.get(place)), step_over_gap, note)
             check_still(files, live, self.rotated, self.root)
             for i, file in enumerate(log.files):
                 wrap, is_over = LogWrap(known, place, log, i), log.is_over(i)
-                kind = format_of(file.path, file.stream)
-                reading = _reading(file.stream, place, kind, log.start(i), wrap, note=note, whole=is_over)
+                reading = _reading(file.stream, place, file.path, log.start(i), wrap, note=note, whole=is_over)
                 if reading and not log.is_read(i):
                     yield from reading
                     log = log.after(i, reading.reached)
@@ -158,7 +162,7 @@ def read_whole(path: Path, *, note: Note) -> Iterator[Chunk]:
         return
     with opened(path, place, whole=True) as stream:
         wrap = _Wrap({}, place)
-        reading = _reading(stream, place, format_of(path, stream), Position(), wrap, note=note, whole=True, hollow=True)
+        reading = _reading(stream, place, path, Position(), wrap, note=note, whole=True, hollow=True)
         if reading is None:
             raise DataError(f"{place} must start with a header line, however it is blank; write it first")
         yield from reading
@@ -188,7 +192,7 @@ def _read_on(path: Path, place: str, entry: dict[str, Any], wrap: _Wrap, note: N
         if start is None:
             return
         is_new = start.generation != after.generation
-        reading = _reading(stream, place, format_of(path, stream), start, wrap, note=note, hollow=is_new)
+        reading = _reading(stream, place, path, start, wrap, note=note, hollow=is_new)
         if reading:
             yield from reading
         else:
@@ -217,7 +221,7 @@ def _waiting(place: str, fact: str) -> str:
 def _reading(
     stream: Stream,
     place: str,
-    kind: Format,
+    path: Path,
     start: Position,
     wrap: Callable[[Position], Cursor],
     *,
@@ -226,6 +230,7 @@ def _reading(
     hollow: bool = False,
 ) -> _Reading | None:
     """Make the reading of a file, from the stream's start on; None while its header line is not complete."""
+    kind = format_of(path, stream)
     stream.seek(0)
     header = kind.read_header(stream, place=place, whole=whole and hollow)  # a log without records is no concern
     return _Reading(stream, place, kind, header, start, wrap, note, whole, hollow) if header else None

@@ -7,13 +7,14 @@ their times are taken, says in which order rows are learned, and never whether t
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nightfit.errors import TryAgainError
-from nightfit.sources.base import Cursor, step_over
+from nightfit.sources.base import Cursor
 from nightfit.sources.listing import ends_with, matching
 from nightfit.sources.position import Position, sha256
 from nightfit.sources.unpack import opened
@@ -63,7 +64,7 @@ class LogFile:
     path: Path
     stream: Stream
     n_hashed: int
-    inode: int
+    listed: os.stat_result
     is_live: bool
 
     @cached_property
@@ -169,26 +170,30 @@ def open_log(live: Path, rotated: str, root: Path, n_hashed: int, stack: ExitSta
     Raises `TryAgainError` for a file that has just gone.
     """
     return tuple(
-        LogFile(path, stack.enter_context(opened(path, path.name)), n_hashed, inode, path == live)
-        for path, inode in _listed(live, rotated, root).items()
+        LogFile(path, stack.enter_context(opened(path, path.name)), n_hashed, stat, path == live)
+        for path, stat in _listed(live, rotated, root).items()
     )
 
 
-def check_still(files: Sequence[LogFile], live: Path, rotated: str, root: Path) -> None:
-    """Raise `TryAgainError` if a log was rotated since its files were listed."""
-    if _listed(live, rotated, root) != {file.path: file.inode for file in files}:
+def check_still(files: Sequence[LogFile], live: Path, rotated: str, root: Path, *, strictly: bool = False) -> None:
+    """Raise `TryAgainError` if a log was rotated or cut since its files were listed, or (`strictly`) one has grown."""
+    now = _listed(live, rotated, root)
+    before = {file.path: file.listed for file in files}
+    if {p: stat.st_ino for p, stat in now.items()} != {p: stat.st_ino for p, stat in before.items()}:
+        raise _moved(live)
+    grown = {now[path].st_size - stat.st_size for path, stat in before.items()}
+    if min(grown, default=0) < 0 or (strictly and max(grown, default=0) > 0):
         raise _moved(live)
 
 
-def _listed(live: Path, rotated: str, root: Path) -> dict[Path, int]:
-    """List the log's files with their inodes in the order of their times, the live one last."""
+def _listed(live: Path, rotated: str, root: Path) -> dict[Path, os.stat_result]:
+    """List the log's files in the order of their times, the live one last."""
     try:
         found = {path: path.stat() for path in matching(rotated, root) if path != live}
-        now = live.stat().st_ino if live.exists() else None
+        now = {live: live.stat()} if live.exists() else {}
     except FileNotFoundError:
         raise _moved(live) from None
-    by_time = sorted(found, key=lambda path: (found[path].st_mtime_ns, *_age(path)))
-    return {path: found[path].st_ino for path in by_time} | ({} if now is None else {live: now})
+    return dict(sorted(found.items(), key=lambda item: (item[1].st_mtime_ns, *_age(item[0])))) | now
 
 
 def _moved(live: Path) -> TryAgainError:
@@ -201,18 +206,22 @@ def _age(path: Path) -> tuple[int, str]:
     return (-int(number[1]) if number else 0, path.name)
 
 
-def go_on(files: Sequence[LogFile], progress: Progress, gap: str, on_gap: str, note: Callable[[str], None]) -> Log:
+def go_on(
+    files: Sequence[LogFile], progress: Progress, step_over_gap: Callable[[], None], note: Callable[[str], None]
+) -> Log:
     """Find out how far each of the log's files was read; those that are not to be read yet are left out.
 
-    Raises `GapError` where none goes on from the newest position, `TryAgainError` while a gzip may yet do.
+    `step_over_gap` is called where none goes on from the newest position. Raises `TryAgainError` while a gzip that
+    lacks its end may yet do.
     """
     found = _found(files, progress.positions)
     waiting = [file for i, file in enumerate(files) if i not in found and _waits(file, files, note)]
     lost = progress.positions[-1] if progress.positions and progress.positions[-1] not in found.values() else None
-    if lost and any(file.is_unfinished for file in waiting):
-        raise TryAgainError(f"{gap} while a gzip among them lacks its end; try again when it is complete")
+    packing = [file.path.name for file in waiting if file.is_unfinished]
+    if lost and packing:
+        raise TryAgainError(f"a log must be whole, however {packing[0]} lacks its end; try again when it is complete")
     if lost:
-        step_over(gap, on_gap, note)
+        step_over_gap()
     next_generation = progress.next_generation
     if not progress.is_whole:
         last = max(found, default=len(files))
