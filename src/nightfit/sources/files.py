@@ -282,13 +282,8 @@ class _Reading:
         head = self.stream.read(HASHED_BYTES)
         before = max(0, offset - HASHED_BYTES)
         self.stream.seek(before)
-        return _Stretch(
-            head,
-            self.stream.read(offset - before),
-            self.start.generation,
-            self.start.rows,
-            _no_records(offset),
-        )
+        tail, start = self.stream.read(offset - before), self.start
+        return _Stretch(head, tail, start.generation, start.rows, _no_records(offset))
 
     def _chunk(self, stretch: _Stretch, start: int, stop: int) -> Chunk:
         records = self.kind.parse(stretch.block, start, stop, columns=self.header.columns, row=stretch.row + start)
