@@ -175,7 +175,7 @@ def test_a_long_history_is_learned_night_by_night(
         (["train", "--config", "configs"], 78, "must be a readable text file"),
         (["log", "--config", "data.csv"], 78, "must be TOML"),
         (["predict", "none.csv", "-o", "out.csv"], 65, "none.csv must exist"),
-        (["predict", "configs", "-o", "out.csv"], 65, "configs must hold CSV files"),
+        (["predict", "configs", "-o", "out.csv"], 65, "configs must hold files of CSV (*.csv, *.csv.gz), JSON lines"),
         (["predict", "/dev/null", "-o", "out.csv"], 65, "must be a file"),
         (["predict", "", "-o", "out.csv"], 2, "its name is empty"),
         (["predict", "x" * 300, "-o", "out.csv"], 65, "must be readable, however: File name too long"),

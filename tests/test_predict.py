@@ -15,6 +15,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
 
 ANSWERS = ["prediction", "probability_no", "probability_yes", "model_version"]
@@ -62,7 +65,7 @@ def test_input_columns_stay_and_answers_follow(rows: str, predict: Callable[...,
 
 
 def test_any_kind_of_input_scores_the_same(home: Path, rows: str, predict: Callable[..., list[dict[str, str]]]) -> None:
-    """A file, its gzip, a folder of parts, a glob and an SQLite table get the same answers."""
+    """A file, its gzip, JSON lines, Parquet, a folder of parts, a glob and an SQLite table get the same answers."""
     expected = [{a: row[a] for a in ANSWERS} for row in predict("new.csv")]
     (home / "new.csv.gz").write_bytes(gzip.compress(rows.encode()))
     header, *lines = rows.splitlines()
@@ -74,7 +77,12 @@ def test_any_kind_of_input_scores_the_same(home: Path, rows: str, predict: Calla
         db.execute("create table t (id integer primary key, price real, colour text, day text, bought text)")
         db.executemany("insert into t values (?, ?, ?, ?, ?)", [line.split(",") for line in lines])
         db.commit()
-    for data, *options in (["new.csv.gz"], ["parts"], ["parts/*.csv"], ["sqlite:///new.db", "--table", "t"]):
+    table = pacsv.read_csv(home / "new.csv", convert_options=pacsv.ConvertOptions(timestamp_parsers=["%Y-%m-%d"]))
+    pq.write_table(table, home / "new.parquet", row_group_size=7)
+    records = table.set_column(3, "day", table["day"].cast(pa.string())).to_pylist()
+    (home / "new.jsonl").write_text("\n".join(map(json.dumps, records)))  # no newline at its end
+    files = ("new.csv.gz", "new.jsonl", "new.parquet", "parts", "parts/*.csv")
+    for data, *options in (*([name] for name in files), ["sqlite:///new.db", "--table", "t"]):
         out = predict(data, *options)
         assert [{a: row[a] for a in ANSWERS} for row in out] == expected, data
         assert list(out[0])[:5] == header.split(",")

@@ -132,7 +132,7 @@ DEFAULT_CONFIG = Path("configs/nightfit.toml")
 
 @app.command()
 def init(
-    data: Annotated[str, typer.Argument(help="A CSV file, a folder of them, or a database URL.")],
+    data: Annotated[str, typer.Argument(help="A file (CSV, JSON lines, Parquet), a folder, or a database URL.")],
     target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict.")],
     table: Annotated[str, typer.Option(metavar="NAME", help="The table, if DATA is a database URL.")] = "",
     name: Annotated[str, typer.Option(metavar="NAME", help="The pipeline's name; made from DATA if not given.")] = "",
@@ -185,7 +185,9 @@ def train(
 
 @app.command()
 def predict(
-    data: Annotated[str, typer.Argument(metavar="INPUT", help="A CSV file, a folder of them, or a database URL.")],
+    data: Annotated[
+        str, typer.Argument(metavar="INPUT", help="A file (CSV, JSON lines, Parquet), a folder, or a database URL.")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="A CSV file; stdout if not given.")
     ] = None,
@@ -210,7 +212,10 @@ def predict(
 @app.command()
 def compare(
     data: Annotated[
-        str | None, typer.Argument(help="A CSV file, a folder of them, or a database URL; else the data of --config.")
+        str | None,
+        typer.Argument(
+            help="A file (CSV, JSON lines, Parquet), a folder, or a database URL; else the data of --config."
+        ),
     ] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.")] = None,
     table: Annotated[str, typer.Option(metavar="NAME", help="The table, if DATA is a database URL.")] = "",

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightfit.errors import DataError, UsageError
+from nightfit.sources.listing import KINDS, find
 
 if TYPE_CHECKING:
     from nightfit.sources.base import Chunk, Cursor
@@ -35,26 +35,17 @@ def chunks_of(data: str, table_name: str) -> Generator[Chunk]:
 
 def _files(data: str) -> list[Path]:
     """Return the files that DATA names; in the order of their names."""
-    path = Path(data)
     if not data:
         raise UsageError("data must be a file, a folder or a database, however its name is empty; name it")
     try:
-        files = _found(path)
+        found = find(data, Path())
     except OSError as error:
         raise DataError(f"{data} must be readable, however: {error.strerror}; mend the path") from None
-    if not files:
-        raise DataError(f"{data} must hold CSV files (*.csv, *.csv.gz), however there is none; mend the path")
-    return files
-
-
-def _found(path: Path) -> list[Path]:
-    if path.is_dir():
-        found = [p for p in path.iterdir() if p.name.lower().endswith((".csv", ".csv.gz"))]
-    elif has_magic(str(path)) and not path.exists():
-        found = [Path(name) for name in glob(str(path), recursive=True)]  # noqa: PTH207 - Path.glob takes no absolute one
-    else:
-        return [path]
-    return sorted(p for p in found if p.is_file() and not p.name.startswith("."))
+    if found is None:
+        return [Path(data)]
+    if not found:
+        raise DataError(f"{data} must hold files of {KINDS}, however there is none; mend the path")
+    return sorted(found)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where the records of CSV bytes end, as RFC 4180 [1]_ has it: at line ends outside of quotes.
+"""Where records end: those of CSV, as RFC 4180 [1]_ has it, at line ends outside of quotes; JSON lines at each LF.
 
 Cursors need the byte offset of every record, which Arrow does not tell. One rule for quotes holds here and in
 Arrow: a quote opens a quoted field only at the field's start, and stands for itself anywhere else outside of
@@ -27,7 +27,7 @@ BLOCK_BYTES = 8 << 20
 QUOTED_BYTES = 1 << 20
 """A quoted field with line breaks is taken for an unclosed one beyond this."""
 RECORD_BYTES = 64 << 20
-"""A record longer than this is no record: the file is not CSV."""
+"""A record longer than this is no record: the file is neither CSV nor JSON lines."""
 
 _LF, _CR, _COMMA, _QUOTE = b'\n\r,"'
 
@@ -54,7 +54,8 @@ class Blocks:
     """The records that `read` gives from `offset` on; `place` and `row` (of the first) are for messages.
 
     With `whole`, a last record without a line end is complete; otherwise its length is left in `n_rest`, once
-    the iteration is over. Raises `DataError` where a quote was opened and never closed.
+    the iteration is over. Unless `quoted`, quotes mean nothing, and neither does a CR without an LF. Raises
+    `DataError` where a quote was opened and never closed.
     """
 
     read: Callable[[int], bytes]
@@ -63,6 +64,7 @@ class Blocks:
     row: int = 0
     size: int = BLOCK_BYTES
     whole: bool = False
+    quoted: bool = True
     n_rest: int = field(default=0, init=False)
 
     def __iter__(self) -> Iterator[Block]:
@@ -70,7 +72,7 @@ class Blocks:
         rest, offset, row = b"", self.offset, self.row
         while piece := self.read(self.size):
             data = rest + piece
-            scan = _scan(data)
+            scan = self._scan(data)
             self._check(data, scan, row)
             end = int(scan.ends[-1]) if len(scan.ends) else 0
             block = _block(offset, data[:end], scan.ends)
@@ -82,10 +84,13 @@ class Blocks:
             yield from self._last(rest, offset, row)
 
     def _last(self, rest: bytes, offset: int, row: int) -> Iterator[Block]:
-        if _scan(rest).is_open:
+        if self._scan(rest).is_open:
             raise _unclosed(self.place, row, "the end of the file comes first")
         self.n_rest = 0
         yield _block(offset, rest, np.array([len(rest)], np.int64))
+
+    def _scan(self, data: bytes) -> _Scan:
+        return _scan(data) if self.quoted else _scan_lines(data)
 
     def _check(self, data: bytes, scan: _Scan, row: int) -> None:
         swallowed = scan.first_swallowing(len(data))
@@ -95,7 +100,8 @@ class Blocks:
         if len(data) - (scan.ends[-1] if len(scan.ends) else 0) > RECORD_BYTES:
             raise DataError(
                 f"a record must be shorter than {RECORD_BYTES >> 20} MiB, however record "
-                f"{row + len(_block(0, data, scan.ends)) + 1} of {self.place} is not; is it a CSV file?"
+                f"{row + len(_block(0, data, scan.ends)) + 1} of {self.place} is not; "
+                f"is it {'a CSV file' if self.quoted else 'a file of JSON lines'}?"
             )
 
 
@@ -131,6 +137,12 @@ def _scan(data: bytes) -> _Scan:
     opens, closes = _quoted(array) if b'"' in data else (line_ends[:0], line_ends[:0])
     inside = np.searchsorted(opens, line_ends) != np.searchsorted(closes, line_ends)
     return _Scan(opens, closes, line_ends, line_ends[~inside])
+
+
+def _scan_lines(data: bytes) -> _Scan:
+    """Find the ends of lines, whatever they hold."""
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF) + 1
+    return _Scan(ends[:0], ends[:0], ends, ends)
 
 
 def _bare_cr_ends(array: Codes) -> Offsets:
@@ -174,9 +186,10 @@ def _quoted_one_by_one(array: Codes, quotes: Offsets) -> tuple[Offsets, Offsets]
 
 def _block(offset: int, data: bytes, ends: Offsets) -> Block:
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)[: len(ends)]
-    first = np.frombuffer(data, np.uint8)[starts]
-    is_record = (first != _LF) & (first != _CR)
-    return Block(offset, data, starts[is_record], ends[is_record])
+    array = np.frombuffer(data, np.uint8)
+    first, second = array[starts], array[np.minimum(starts + 1, ends - 1)]
+    is_blank = (first == _LF) | ((first == _CR) & ((ends - starts == 1) | (second == _LF)))
+    return Block(offset, data, starts[~is_blank], ends[~is_blank])
 
 
 def _unclosed(place: str, row: int, fact: str) -> DataError:

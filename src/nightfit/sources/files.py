@@ -1,29 +1,33 @@
-"""CSV files as a source: one that grows, one that is overwritten, a folder or a glob of them, gzip of each.
+"""Files as a source: one that grows, one that is overwritten, a folder or a glob of them, a log that rotates.
 
 A cursor holds, for every file met, how many unpacked bytes and records were read, and hashes of the first and
 the last 64 KiB before that offset. Where these differ, the file was overwritten and is read from its start,
-as a new generation.
+as a new generation. Parquet files (`nightfit.sources.parquet`) are written once, and counted by rows alone.
 """
 
 from __future__ import annotations
 
 import glob
-import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from nightfit.errors import ConfigError, DataError
-from nightfit.sources.base import CHUNK_ROWS, Chunk, Cursor
+from nightfit.sources.base import CHUNK_ROWS, Chunk, Cursor, step_over
 from nightfit.sources.blocks import Block, Blocks
-from nightfit.sources.csv import parse, read_header
+from nightfit.sources.formats import format_of
+from nightfit.sources.listing import JSON_LINES, PARQUET, ends_with, find
+from nightfit.sources.position import Position, read_ends, sha256
+from nightfit.sources.rotation import LogWrap, Progress, check_still, go_on, open_log
 from nightfit.sources.unpack import opened
 
 if TYPE_CHECKING:
     from nightfit.sources.csv import Header
+    from nightfit.sources.formats import Format
     from nightfit.sources.unpack import Stream
 
 HASHED_BYTES = 64 << 10
@@ -31,25 +35,13 @@ HASHED_BYTES = 64 << 10
 Note = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Position:
-    """How far one file has been read: `offset` unpacked bytes, `rows` records (bad ones included).
-
-    `head` and `tail` are the SHA-256 of the first and the last 64 KiB before the offset.
-    """
-
-    generation: int = 0
-    offset: int = 0
-    rows: int = 0
-    head: str = hashlib.sha256().hexdigest()
-    tail: str = hashlib.sha256().hexdigest()
-
-
 class FileSource:
-    """One CSV file, a folder of them, or a glob; relative paths start at `root`.
+    """One file, a folder of them, a glob, or a log that rotates; relative paths start at `root`.
 
-    A folder means its `*.csv` and `*.csv.gz`, in the order of their names, without hidden ones. A file whose
-    name ends in `.gz` is unpacked. With `optional`, a file that is not there is noted instead of an error.
+    A folder means its files of CSV, JSON lines and Parquet (by the ends of their names), in the order of their
+    names, without hidden ones. A file whose name ends in `.gz` is unpacked. With `optional`, a file that is not there
+    is noted instead of an error. `rotated` is a glob of the names that a log gets when it is rotated; `on_gap` says
+    what to do where the log was read from a file that is not there any more.
 
     >>> source = FileSource(name="bookings", path="exports/*.csv", root=Path("/data"))
     >>> list(source.read(None, note=print))
@@ -57,26 +49,68 @@ class FileSource:
     []
     """
 
-    def __init__(self, *, name: str, path: str | Path, root: Path, optional: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        path: str | Path,
+        root: Path,
+        optional: bool = False,
+        rotated: str = "",
+        on_gap: str = "stop",
+    ) -> None:
         self.name = name
         self.path = Path(path).expanduser()
         self.root = root.absolute()
         self.optional = optional
+        self.rotated = str(Path(rotated).expanduser()) if rotated else ""
+        self.on_gap = on_gap
 
     def read(self, after: Cursor | None, note: Note) -> Iterator[Chunk]:
-        """Yield what lies after the cursor, file by file; see `Source.read`."""
+        """Yield what lies after the cursor, file by file; see `Source.read`.
+
+        Raises `GapError` for a rotated log none of whose files is the one that was read last.
+        """
         cursor: Cursor = after or {"files": {}}
         if "files" not in cursor:
             raise ConfigError(
                 f"a source keeps its kind, however '{self.name}' was no file before; give it another name"
             )
+        if self.rotated:
+            yield from self._read_log(cast("dict[str, dict[str, Any]]", cursor["files"]), note)
+            return
         for path in self._listed(note):
             place = self._place(path)
             known = cast("dict[str, dict[str, Any]]", cursor["files"])
-            wrap = _Wrap(known, place)
-            for chunk in _read_on(path, place, Position(**known.get(place, {})), wrap, note):
+            for chunk in _read_on(path, place, known.get(place, {}), _Wrap(known, place), note):
                 yield chunk
                 cursor = chunk.cursor_at(len(chunk.table))
+
+    def _read_log(self, known: dict[str, dict[str, Any]], note: Note) -> Iterator[Chunk]:
+        live, place = self.root / self.path, self._place(self.root / self.path)
+        if live.is_dir() or glob.has_magic(str(self.path)) or ends_with(live, PARQUET):
+            raise ConfigError(
+                f"a source with rotated names the log's own file, however '{self.path}' is none; set url to it"
+            )
+        gap = f"the log '{place}' must go on from where it was read or lie among '{self.rotated}', however neither does"
+        with ExitStack() as stack:
+            files = open_log(live, self.rotated, self.root, HASHED_BYTES, stack)
+            if not files:
+                self._one(live, note)
+                return
+
+            def step_over_gap() -> None:
+                check_still(files, live, self.rotated, self.root, strictly=True)
+                step_over(gap, self.on_gap, note)
+
+            log = go_on(files, Progress.of(known.get(place)), step_over_gap, note)
+            check_still(files, live, self.rotated, self.root)
+            for i, file in enumerate(log.files):
+                wrap, is_over = LogWrap(known, place, log, i), log.is_over(i)
+                reading = _reading(file.stream, place, file.path, log.start(i), wrap, note=note, whole=is_over)
+                if reading and not log.is_read(i):
+                    yield from reading
+                    log = log.after(i, reading.reached)
 
     def _listed(self, note: Note) -> list[Path]:
         try:
@@ -88,22 +122,15 @@ class FileSource:
             ) from error
 
     def _paths(self, note: Note) -> list[Path]:
-        path = self.root / self.path
-        if path.is_dir():
-            found = [p for p in path.iterdir() if p.name.lower().endswith((".csv", ".csv.gz"))]
-        elif glob.has_magic(str(self.path)) and not path.exists():
-            # Path.glob takes no absolute pattern.
-            names = glob.glob(str(self.path), root_dir=self.root, recursive=True)  # noqa: PTH207
-            found = [self.root / name for name in names]
-        else:
-            return self._one(path, note)
-        found = [p for p in found if p.is_file() and not _is_passed_over(p.name)]
+        found = find(self.path, self.root)
+        if found is None:
+            return self._one(self.root / self.path, note)
         if not found:
             note(f"{self.path} should match files, however none is there; nothing was read")
         return sorted(found, key=self._place)
 
     def _one(self, path: Path, note: Note) -> list[Path]:
-        if path.is_file() and not path.stat().st_size:
+        if path.is_file() and not path.stat().st_size and not ends_with(path, (*JSON_LINES, *PARQUET)):
             raise DataError(f"{self._place(path)} must start with a header line, however it is empty; write it first")
         if path.exists():
             return [path]
@@ -125,14 +152,20 @@ def read_whole(path: Path, *, note: Note) -> Iterator[Chunk]:
     """Yield all records of one file that is complete: a last line without a newline counts.
 
     A file without records yields one empty chunk, which has its columns. Raises `DataError` for a file that
-    is missing, empty, or a gzip that was cut short.
+    is missing, empty, a gzip that was cut short, or a Parquet file without its end.
     """
     place = str(path)
+    if ends_with(path, PARQUET):
+        from nightfit.sources.parquet import read_whole_parquet
+
+        yield from read_whole_parquet(path, place)
+        return
     with opened(path, place, whole=True) as stream:
-        header = read_header(stream, place=place, whole=True)
-        if header is None:
+        wrap = _Wrap({}, place)
+        reading = _reading(stream, place, path, Position(), wrap, note=note, whole=True, hollow=True)
+        if reading is None:
             raise DataError(f"{place} must start with a header line, however it is blank; write it first")
-        yield from _Reading(stream, place, header, Position(), _Wrap({}, place), note, whole=True)
+        yield from reading
 
 
 @dataclass(frozen=True)
@@ -142,39 +175,36 @@ class _Wrap:
     others: dict[str, dict[str, Any]]
     place: str
 
-    def __call__(self, position: Position) -> Cursor:
+    def __call__(self, position: Any) -> Cursor:  # noqa: ANN401 - any dataclass
         return {"files": {**self.others, self.place: asdict(position)}}
 
 
-def _is_passed_over(name: str) -> bool:
-    return name.startswith(".") or name.lower().endswith((".tmp", ".part"))
+def _read_on(path: Path, place: str, entry: dict[str, Any], wrap: _Wrap, note: Note) -> Iterator[Chunk]:
+    """Yield what lies after a cursor's entry of one file."""
+    if ends_with(path, PARQUET):
+        from nightfit.sources.parquet import read_parquet_on
 
-
-def _read_on(
-    path: Path, place: str, after: Position, wrap: Callable[[Position], Cursor], note: Note
-) -> Iterator[Chunk]:
-    """Yield what lies after a position of one file."""
+        yield from read_parquet_on(path, place, entry, wrap, note)
+        return
+    after = Position.of(entry)
     with opened(path, place) as stream:
         start = _start(stream, after, place, note)
-        header = read_header(stream, place=place) if start else None
-        if start and header:
-            moved = start.generation != after.generation
-            yield from _Reading(stream, place, header, start, wrap, note, moved=moved)
-        elif start:
+        if start is None:
+            return
+        is_new = start.generation != after.generation
+        reading = _reading(stream, place, path, start, wrap, note=note, hollow=is_new)
+        if reading:
+            yield from reading
+        else:
             note(_waiting(place, "its header line is not complete"))
 
 
 def _start(stream: Stream, after: Position, place: str, note: Note) -> Position | None:
     """Find where to go on: at the position, at the start of a new generation, or (None) not yet."""
-    n = min(HASHED_BYTES, after.offset)
-    head = stream.read(n)
-    stream.seek(after.offset - n)
-    tail = stream.read(n)
-    stream_is_short = len(tail) < n
-    stream.seek(0)
-    if (_sha256(head), _sha256(tail)) == (after.head, after.tail):
+    ends = read_ends(stream, after.offset, HASHED_BYTES)
+    if ends.are_of(after):
         return after
-    if stream.is_unfinished and stream_is_short:
+    if stream.is_unfinished and ends.is_short:
         note(_waiting(place, "it is shorter than what was read of it, and the end of its gzip is missing"))
         return None
     note(
@@ -188,37 +218,59 @@ def _waiting(place: str, fact: str) -> str:
     return f"{place} should be complete, however {fact}; it waits for the next night"
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _reading(
+    stream: Stream,
+    place: str,
+    path: Path,
+    start: Position,
+    wrap: Callable[[Position], Cursor],
+    *,
+    note: Note,
+    whole: bool = False,
+    hollow: bool = False,
+) -> _Reading | None:
+    """Make the reading of a file, from the stream's start on; None while its header line is not complete."""
+    kind = format_of(path, stream)
+    stream.seek(0)
+    header = kind.read_header(stream, place=place, whole=whole and hollow)  # a log without records is no concern
+    return _Reading(stream, place, kind, header, start, wrap, note, whole, hollow) if header else None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Reading:
-    """The chunks of one file from `start` on; with `whole` or `moved`, an empty one where there are none."""
+    """The chunks of one file from `start` on; with `hollow`, an empty one where there are none.
+
+    `reached` is the position after those that were yielded.
+    """
 
     stream: Stream
     place: str
+    kind: Format
     header: Header
     start: Position
     wrap: Callable[[Position], Cursor]
     note: Note
-    whole: bool = False
-    moved: bool = False
+    whole: bool
+    hollow: bool
+    reached: Position = field(init=False)
 
     def __iter__(self) -> Iterator[Chunk]:
         stretch = self._first()
+        self.reached = self.start
         blocks = Blocks(
             self.stream.read,
             place=self.place,
             offset=stretch.block.offset,
             row=stretch.row,
             whole=self.whole,
+            quoted=self.kind.quoted,
         )
-        empty = self.whole or self.moved
+        empty = self.hollow
         for block in blocks:
             stretch, empty = stretch.next(block), empty and not len(block)
             for i in range(0, len(block), CHUNK_ROWS):
                 yield self._chunk(stretch, i, min(i + CHUNK_ROWS, len(block)))
+            self.reached = stretch.position(len(block))
         if empty:
             yield self._chunk(stretch, 0, 0)
         self._note_rest(blocks.n_rest)
@@ -230,16 +282,11 @@ class _Reading:
         head = self.stream.read(HASHED_BYTES)
         before = max(0, offset - HASHED_BYTES)
         self.stream.seek(before)
-        return _Stretch(
-            head,
-            self.stream.read(offset - before),
-            self.start.generation,
-            self.start.rows,
-            _no_records(offset),
-        )
+        tail, start = self.stream.read(offset - before), self.start
+        return _Stretch(head, tail, start.generation, start.rows, _no_records(offset))
 
     def _chunk(self, stretch: _Stretch, start: int, stop: int) -> Chunk:
-        records = parse(stretch.block, start, stop, columns=self.header.columns, row=stretch.row + start)
+        records = self.kind.parse(stretch.block, start, stop, columns=self.header.columns, row=stretch.row + start)
         index = [*records.index.tolist(), stop]
         return Chunk(
             place=self.place,
@@ -283,8 +330,8 @@ class _Stretch:
             self.generation,
             offset,
             self.row + i,
-            _sha256(self.head[:offset]),
-            _sha256(self._last_bytes(offset)),
+            sha256(self.head[:offset]),
+            sha256(self._last_bytes(offset)),
         )
 
     def _last_bytes(self, offset: int) -> bytes:

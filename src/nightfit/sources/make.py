@@ -64,7 +64,14 @@ def _url(config: SourceConfig) -> str:
 def _file(config: FileConfig, around: Surroundings) -> Source:
     from nightfit.sources.files import FileSource
 
-    return FileSource(name=config.name, path=config.url, root=around.root, optional=config.optional)
+    return FileSource(
+        name=config.name,
+        path=config.url,
+        root=around.root,
+        optional=config.optional,
+        rotated=config.rotated,
+        on_gap=config.on_gap,
+    )
 
 
 def _database(config: SqlConfig, around: Surroundings) -> Source:

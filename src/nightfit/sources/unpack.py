@@ -40,6 +40,10 @@ class Stream(Seekable, Protocol):
 
     is_unfinished: bool
 
+    def length(self) -> int:
+        """Count all bytes, which are unpacked for it."""
+        ...
+
 
 @contextmanager
 def opened(path: Path, place: str, *, whole: bool = False) -> Iterator[Stream]:
@@ -50,11 +54,11 @@ def opened(path: Path, place: str, *, whole: bool = False) -> Iterator[Stream]:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"{place} must be a file, however it is a folder or a device; name a CSV file")
+            raise DataError(f"{place} must be a file, however it is a folder or a device; name a file")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if not size and whole:
-                raise DataError(f"{place} must start with a header line, however it is empty; write it first")
+                raise DataError(f"{place} must hold records, however it is empty; write it first")
             is_packed = path.name.lower().endswith(".gz")
             yield _GzipBytes(file, size, place=place, whole=whole) if is_packed else _PlainBytes(file, size)
     except FileNotFoundError:
@@ -73,6 +77,9 @@ class _PlainBytes:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
         self._size = size
+
+    def length(self) -> int:
+        return self._size
 
     def seek(self, offset: int, /) -> None:
         self._file.seek(offset)
@@ -94,6 +101,11 @@ class _GzipBytes:
         self._place = place
         self._whole = whole
         self._restart()
+
+    def length(self) -> int:
+        while self.read(PIECE_BYTES):
+            pass
+        return self._offset
 
     def seek(self, offset: int, /) -> None:
         if offset < self._offset:

@@ -1,0 +1,59 @@
+"""Kinds of text files by what differs: where the first record starts, where records end, how they become columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from nightfit.sources.csv import BOM, parse, read_header
+from nightfit.sources.jsonlines import parse_lines, read_start
+from nightfit.sources.listing import CSV, JSON_LINES, ends_with
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nightfit.sources.blocks import Block
+    from nightfit.sources.csv import Header, Records
+    from nightfit.sources.unpack import Seekable
+
+PEEKED_BYTES = 1 << 10
+"""Read of a file whose name does not tell its format."""
+
+
+class ReadHeader(Protocol):
+    """Find the columns and the first record; None while there is no header yet."""
+
+    def __call__(self, stream: Seekable, *, place: str, whole: bool = False) -> Header | None:
+        """Read from the stream's start."""
+
+
+class Parse(Protocol):
+    """Turn the records [start, stop) of a block into columns; `row` is the number of the first."""
+
+    def __call__(self, block: Block, start: int, stop: int, *, columns: tuple[str, ...], row: int) -> Records:
+        """Parse records; those that cannot be are bad ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """How text becomes records; `quoted` records may hold line ends within quotes."""
+
+    read_header: ReadHeader
+    parse: Parse
+    quoted: bool
+
+
+CSV_FILE = Format(read_header, parse, quoted=True)
+JSON_LINES_FILE = Format(read_start, parse_lines, quoted=False)
+
+
+def format_of(path: Path, stream: Seekable) -> Format:
+    """Tell a file's format by the end of its name; any other is CSV unless its text starts with a brace."""
+    if ends_with(path, JSON_LINES):
+        return JSON_LINES_FILE
+    if ends_with(path, CSV):
+        return CSV_FILE
+    stream.seek(0)
+    start = stream.read(PEEKED_BYTES).removeprefix(BOM).lstrip()
+    return JSON_LINES_FILE if start.startswith(b"{") else CSV_FILE
