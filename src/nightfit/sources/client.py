@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, DecodeError, HTTPError, ReadTimeoutError, SSLError
+from urllib3.exceptions import DecodeError, HTTPError, NewConnectionError, SSLError
+from urllib3.exceptions import TimeoutError as NoAnswerError
 
 from nightfit.errors import ConfigError, DataError, TryAgainError
 from nightfit.sources.configs import HttpConfig
@@ -96,7 +97,7 @@ class Client:
         backoff_s = self._jitter(0.0, min(LONGEST_BACKOFF_S, BACKOFF_S * 2.0**n_failures))
         wait_s = max(failure.wait_s, backoff_s)
         if wait_s > self._left_s:
-            said = f" and said to wait {failure.wait_s:.0f} s" if failure.wait_s > self._left_s else ""
+            said = f" and said to wait {failure.wait_s:.0f} s" if failure.wait_s > max(self._left_s, 0.0) else ""
             raise TryAgainError(
                 f"{self._endpoint.label} must answer within {self._config.patience_s:g} s of patience, however "
                 f"{failure}{said}; try again later, or raise patience_s"
@@ -184,7 +185,7 @@ class Client:
             ) from None
         if isinstance(error, DecodeError):
             raise DataError(f"{label} must answer sound gzip, however: {cause}; mend the API") from None
-        if isinstance(error, (ConnectTimeoutError, ReadTimeoutError)):
+        if isinstance(error, NoAnswerError) and not isinstance(error, NewConnectionError):
             raise _FailedError(f"nothing came for {self._config.timeout_s:g} s") from None
         raise _FailedError(f"the connection failed: {error.args[-1] if error.args else type(error).__name__}") from None
 

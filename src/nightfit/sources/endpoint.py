@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 
 from urllib3.exceptions import LocationParseError
-from urllib3.util import Url, make_headers, parse_url
+from urllib3.util import Url, parse_url
 
 from nightfit.errors import ConfigError
 from nightfit.sources.base import from_environment
@@ -68,7 +69,7 @@ def endpoint_of(config: HttpConfig, url: str) -> Endpoint:
     headers = dict(_headers(config))
     auth = unquote(parsed.auth or "")
     if auth and "authorization" not in map(str.lower, headers):
-        headers |= make_headers(basic_auth=auth)
+        headers["Authorization"] = f"Basic {b64encode(auth.encode()).decode()}"
     bare = parsed._replace(auth=None, fragment=None)
     secrets = _secrets([*_values_from_environment(config), *auth.split(":", 1), *_words(headers)])
     place = bare._replace(query=None).url
