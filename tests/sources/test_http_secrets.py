@@ -48,7 +48,7 @@ ENVIRONMENT = {"USER_NAME": "alice@shop", "PASSWORD": PASSWORD, "API_KEY": KEY, 
 
 def echo(handler: Handler) -> bytes:
     """Give all that was sent."""
-    return f"{handler.path} {handler.headers}".encode()
+    return f"{json.dumps([PASSWORD, KEY])} {PASSWORD} {handler.path} {handler.headers}".encode()
 
 
 def echoing(handler: Handler) -> None:

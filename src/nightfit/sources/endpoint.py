@@ -7,7 +7,9 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
+from html import escape
+from json import dumps
+from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
@@ -135,6 +137,9 @@ def _words(headers: Mapping[str, str]) -> Iterator[str]:
 
 
 def _secrets(values: Iterable[str]) -> tuple[str, ...]:
-    """Return all spellings of the secrets, the longest first."""
-    spelled = {form for v in values for form in (v, unquote(v), unquote_plus(v), quote(v), quote(v, safe=""))}
-    return tuple(sorted((form for form in spelled if len(form) >= _SHORTEST_SECRET), key=lambda s: (-len(s), s)))
+    """Return the secrets as urls, JSON and HTML spell them, the longest first."""
+    plain = {form for v in values for form in (v, unquote(v), unquote_plus(v)) if len(form) >= _SHORTEST_SECRET}
+    spelled = {
+        form for v in plain for form in (v, quote(v), quote(v, safe=""), quote_plus(v), escape(v), dumps(v)[1:-1])
+    }
+    return tuple(sorted(spelled | {form.replace("/", "\\/") for form in spelled}, key=lambda s: (-len(s), s)))

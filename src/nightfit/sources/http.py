@@ -15,8 +15,7 @@ import msgspec
 import numpy as np
 
 from nightfit.errors import NightfitError
-from nightfit.sources import accounted
-from nightfit.sources.accounted import Rest
+from nightfit.sources.accounted import Rest, rest_by_value, rest_of_list
 from nightfit.sources.base import CHUNK_ROWS, BadRow, Chunk, Cursor
 from nightfit.sources.client import Client, NotThereError
 from nightfit.sources.configs import HttpConfig
@@ -72,8 +71,8 @@ class HttpSource:
                 note(f"{str(error).rpartition(';')[0]}; nothing was read, since it is optional")
                 return Rest([], 0, 0, lambda _: after or {})
         if not config.cursor:
-            return accounted.rest_of_list(records, after, note, label)
-        rest, n_before = accounted.rest_by_value(records, config.cursor, after, label)
+            return rest_of_list(records, after, note, label)
+        rest, n_before = rest_by_value(records, config.cursor, after, label)
         if n_before and config.since:
             value = cast("Cursor", after)["after"]
             note(f"{n_before} records of {label} lie before the {value!r} that it was asked for; they are left out")
