@@ -36,6 +36,16 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Server
 
+    def setup(self) -> None:
+        """Count the connection."""
+        super().setup()
+        self.server.api.opened.append(self.client_address)
+
+    def finish(self) -> None:
+        """Count the connection's end."""
+        super().finish()
+        self.server.api.closed.append(self.client_address)
+
     def do_GET(self) -> None:
         """Answer one request."""
         api = self.server.api
@@ -78,6 +88,8 @@ class Api:
     arranged: Callable[[list[Any]], list[Any]] = list
     next_behaviours: list[Behaviour] = field(default_factory=list)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    opened: list[object] = field(default_factory=list)
+    closed: list[object] = field(default_factory=list)
     broken: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
     port: int = 0

@@ -92,6 +92,12 @@ def rest_of_list(answer: Iterable[Raw], after: Cursor | None, note: Callable[[st
     return Rest(items[n_known:], n_known, generation, cursor_at, moved=is_other)
 
 
+def last_value(cursor: Cursor | None) -> Json:
+    """Return the value that a cursor lies at; None if it has none."""
+    after = cursor and cursor.get("after")
+    return after[0] if isinstance(after, list) else None
+
+
 def rest_by_value(answer: Iterable[Raw], field: str, after: Cursor | None, label: str) -> tuple[Rest, int]:
     """Return what lies after the cursor's value, in the order of `field`, and how many records lay before it.
 
@@ -99,7 +105,8 @@ def rest_by_value(answer: Iterable[Raw], field: str, after: Cursor | None, label
     first, and are known by their hashes too. Raises `DataError` if the values are not of one kind.
     """
     kept = _kept(after, "at", label) if after else {"after": None, "at": [], "bad": [], "rows": 0}
-    start = None if kept["after"] is None else _key(kept["after"])
+    last = last_value(kept)
+    start = None if last is None else _key(last)
     known, known_bad = (Counter(cast("list[str]", kept[name])) for name in ("at", "bad"))
     bad: list[Item] = []
     still_bad: list[str] = []
@@ -112,7 +119,7 @@ def rest_by_value(answer: Iterable[Raw], field: str, after: Cursor | None, label
             else:
                 bad.append(item)
             continue
-        _check_kind(item, start, kept["after"], good, f"{field!r} of {label}")
+        _check_kind(item, start, last, good, f"{field!r} of {label}")
         if start and item.key < start:
             n_before += 1
         elif item.key != start or not _takes(known, item):
@@ -146,7 +153,7 @@ class _Marks:
         at: list[Json] = [item.hash for item in self.good[first:i]]
         if last.key == self.start:
             at = [*cast("list[Json]", self.kept["at"]), *at]
-        return {"after": last.value, "at": at, "bad": bad, "rows": rows}
+        return {"after": [last.value], "at": at, "bad": bad, "rows": rows}
 
 
 def _kept(cursor: Cursor, name: str, label: str) -> Cursor:

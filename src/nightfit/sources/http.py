@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import cast
 
 import msgspec
 import numpy as np
 
 from nightfit.errors import NightfitError
-from nightfit.sources.accounted import Rest, rest_by_value, rest_of_list
+from nightfit.sources.accounted import Rest, last_value, rest_by_value, rest_of_list
 from nightfit.sources.base import CHUNK_ROWS, BadRow, Chunk, Cursor
 from nightfit.sources.client import Client, NotThereError
 from nightfit.sources.configs import HttpConfig
@@ -55,8 +54,8 @@ class HttpSource:
     def _rest(self, after: Cursor | None, note: Callable[[str], None]) -> Rest:
         config, label = self._config, self._endpoint.label
         url = self._endpoint.url
-        if config.since and after and after.get("after") is not None:
-            value = after["after"]
+        value = last_value(after)
+        if config.since and value is not None:
             url = with_parameter(url, config.since, value if isinstance(value, str) else json.dumps(value))
         n_pages = 0
         records: list[msgspec.Raw] = []
@@ -74,7 +73,6 @@ class HttpSource:
             return rest_of_list(records, after, note, label)
         rest, n_before = rest_by_value(records, config.cursor, after, label)
         if n_before and config.since:
-            value = cast("Cursor", after)["after"]
             note(f"{n_before} records of {label} lie before the {value!r} that it was asked for; they are left out")
         return rest
 
