@@ -82,7 +82,7 @@ class TestFailures:
         api.records += [row(i, i) for i in range(9)]
         api.pages = "token"
         api.next_behaviours = [api.page, failure, failure]
-        assert Night(source(api, timeout_s=0.1, patience_s=0.9)).ids == list(range(9))
+        assert Night(source(api, timeout_s=0.25, patience_s=5)).ids == list(range(9))
         assert [query.get("page") for query in api.queries] == [None, "2", "2", "2", "3"]
 
     @pytest.mark.parametrize("is_date", [True, False])
@@ -107,8 +107,8 @@ class TestFailures:
             (dropping, "the connection failed: Remote end closed connection"),
             (half, r"the connection failed: IncompleteRead\(20 bytes read, 980 more expected\)"),
             (half_chunked, "the connection failed: "),
-            (silent, "nothing came for 0.1 s;"),
-            (silent_within, "nothing came for 0.1 s;"),
+            (silent, "nothing came for 0.2 s;"),
+            (silent_within, "nothing came for 0.2 s;"),
             (endless(piece=b" ", pause_s=0.02), "its answer did not come to an end;"),
         ],
     )
@@ -118,7 +118,7 @@ class TestFailures:
         api.pages = "token"
         api.next_behaviours = [api.page, *[failure] * 1000]
         with pytest.raises(TryAgainError, match=rf"^source 'shop' \(http://\S+/rows\) must .*, however {reason}"):
-            next(source(api, timeout_s=0.1, patience_s=0.3).read(None, lambda _: None))
+            next(source(api, timeout_s=0.2, patience_s=0.5).read(None, lambda _: None))
         assert len(api.requests) >= 2
 
     def test_nobody_listens(self) -> None:

@@ -103,7 +103,7 @@ class TestSecrets:
         """User and password become basic authentication; headers and the query are filled from the environment."""
         _set_environment(monkeypatch)
         api.records.append(row(1, 1))
-        assert Night(_secretive(api)).ids == [1]
+        assert Night(_secretive(api, timeout_s=5.0)).ids == [1]
         ((path, headers),) = api.requests
         assert headers["X-Token"] == f"Bearer {TOKEN}"
         assert headers["Authorization"] == "Basic YWxpY2VAc2hvcDpwYXNzOnfDtnJkLzE="
