@@ -74,6 +74,19 @@ class HttpConfig(SourceConfig):
     patience_s: float = 300.0
     """How long a night goes on trying while the API fails or says to wait."""
 
+    def __post_init__(self) -> None:
+        if self.since and not self.cursor:
+            raise ValueError("since takes the last value of the cursor, however no cursor is named; set cursor")
+        if self.pages == "token" and not self.next:
+            raise ValueError('pages = "token" needs the path of the token, however next is empty; set next')
+        if self.next and self.pages not in {"next", "token"}:
+            raise ValueError(f'next is for pages = "next" or "token", however pages is {self.pages!r}; set pages')
+        if min(self.max_pages, self.max_bytes) < 1 or self.timeout_s <= 0 or self.patience_s < 0:
+            raise ValueError(
+                "max_pages and max_bytes must be at least 1, timeout_s above 0 and patience_s at least 0, however "
+                f"they are {self.max_pages}, {self.max_bytes}, {self.timeout_s} and {self.patience_s}"
+            )
+
     @property
     def cursor_columns(self) -> tuple[str, ...]:
         """The cursor's field."""

@@ -94,10 +94,10 @@ def _database(config: SqlConfig, around: Surroundings) -> Source:
     )
 
 
-def _http(config: HttpConfig, around: Surroundings) -> Source:
+def _http(config: HttpConfig, _: Surroundings) -> Source:
     from nightfit.sources.http import HttpSource
 
-    return HttpSource(config, url=_url(config), key=around.key)
+    return HttpSource(config, url=_url(config))
 
 
 def _kafka(config: KafkaConfig, _: Surroundings) -> Source:
