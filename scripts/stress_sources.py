@@ -138,7 +138,7 @@ class Table:
         """Insert rows."""
         import sqlalchemy as sa
 
-        columns = [sa.column(name) for name in COLUMNS]
+        columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in COLUMNS]
         with self.engine.begin() as connection:
             connection.execute(sa.insert(sa.table(self.table, *columns)), [dict(row) for row in rows])
 
@@ -311,9 +311,8 @@ class Stress:
             for whole in has_target:
                 by_source = self.draw.choice(nights).setdefault(self.draw.choice(list(self.senders)), [])
                 by_source.append(row if whole else {**row, "y": None})
-        for by_source in nights:
-            for rows in by_source.values():
-                self.draw.shuffle(rows)
+        for rows in (rows for night in nights for rows in night.values()):
+            self.draw.shuffle(rows)
         return nights
 
     def _train(self) -> subprocess.Popen[bytes]:

@@ -15,7 +15,7 @@ from nightfit.sources.base import BadRow
 from nightfit.sources.blocks import Blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from nightfit.sources.blocks import Block, Offsets
     from nightfit.sources.unpack import Seekable
@@ -66,7 +66,7 @@ def parse(block: Block, start: int, stop: int, *, columns: tuple[str, ...], row:
     bad = dict.fromkeys(_not_utf8(block.data, starts, ends), "text must be UTF-8, however this is not")
     index = _others(len(starts), bad)
     misfits: list[tuple[int, int]] = []
-    table = _table(_joined(block.data, starts, ends, index), columns, misfits) if len(index) else None
+    table = _fitting(_joined(block.data, starts, ends, index), columns, misfits) if len(index) else None
     for number, n_fields in misfits:
         reason = f"a record must have {len(columns)} fields like the header, however this one has {n_fields}"
         bad[int(index[number])] = reason
@@ -134,17 +134,33 @@ def _joined(data: bytes, starts: Offsets, ends: Offsets, index: Offsets) -> byte
     return b"".join([b"\n", *(data[starts[i] : ends[i]] for i in index)])
 
 
-def _table(data: bytes, columns: tuple[str, ...] | None, misfits: list[tuple[int, int]] | None = None) -> pa.Table:
-    """Let Arrow split records into columns of text; `misfits` takes (number, fields) of the others."""
+def _fitting(data: bytes, columns: tuple[str, ...], misfits: list[tuple[int, int]]) -> pa.Table:
+    """Let Arrow split records into columns of text; `misfits` takes (number, fields) of the others.
 
-    def misfit(row: pyarrow.csv.InvalidRow) -> str:
-        if misfits is not None:
+    Arrow numbers misfits only if it works in one thread, and nearly always there is none.
+    """
+    try:
+        return _table(data, columns, lambda _: "error")
+    except pa.ArrowInvalid:
+
+        def misfit(row: pyarrow.csv.InvalidRow) -> str:
             misfits.append((row.number - 1, row.actual_columns))
-        return "skip"
+            return "skip"
 
+        return _table(data, columns, misfit, threads=False)
+
+
+def _table(
+    data: bytes,
+    columns: tuple[str, ...] | None,
+    misfit: Callable[[pyarrow.csv.InvalidRow], str] | None = None,
+    *,
+    threads: bool = True,
+) -> pa.Table:
     return pyarrow.csv.read_csv(
         pa.BufferReader(data),
         read_options=pyarrow.csv.ReadOptions(
+            use_threads=threads,
             block_size=len(data) + 1,  # one block, whose columns Arrow's threads share
             column_names=columns,
             autogenerate_column_names=columns is None,

@@ -295,6 +295,7 @@ class _Reading:
             generation=stretch.generation,
             cursor_at=lambda i: self.wrap(stretch.position(index[i])),
             bad=records.bad,
+            is_sparse=self.kind.is_sparse,
         )
 
     def _note_rest(self, n_rest: int) -> None:

@@ -37,15 +37,16 @@ class Parse(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    """How text becomes records; `quoted` records may hold line ends within quotes."""
+    """How text becomes records; `quoted` ones may hold line ends within quotes, `is_sparse` ones name their columns."""
 
     read_header: ReadHeader
     parse: Parse
     quoted: bool
+    is_sparse: bool
 
 
-CSV_FILE = Format(read_header, parse, quoted=True)
-JSON_LINES_FILE = Format(read_start, parse_lines, quoted=False)
+CSV_FILE = Format(read_header, parse, quoted=True, is_sparse=False)
+JSON_LINES_FILE = Format(read_start, parse_lines, quoted=False, is_sparse=True)
 
 
 def format_of(path: Path, stream: Seekable) -> Format:

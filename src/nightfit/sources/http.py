@@ -98,4 +98,5 @@ class HttpSource:
                 for i, item in enumerate(items)
                 if item.reason
             ),
+            is_sparse=True,
         )

@@ -130,6 +130,7 @@ class KafkaSource:
                 for i, record in enumerate(parsed)
                 if isinstance(record, str)
             ),
+            is_sparse=True,
         )
 
 

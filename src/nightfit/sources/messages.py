@@ -42,6 +42,7 @@ def to_chunk(
         generation=generation,
         cursor_at=lambda i: cursor_after(ends[i]),
         bad=tuple(record for record in records if isinstance(record, BadRow)),
+        is_sparse=True,
     )
 
 
