@@ -360,7 +360,7 @@ class Stress:
             wrong.append("there is no version")
             return
         ancestry, sums, waiting, keys = lineage.ancestry(head), Counter[str](), 0, set[int]()
-        for manifest in ancestry:  # oldest first
+        for manifest in reversed(ancestry):
             if not manifest.rows.conserved(waiting):
                 wrong.append(f"version {manifest.version} does not conserve its rows: {manifest.rows}")
             waiting = manifest.rows.pending
