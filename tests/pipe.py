@@ -92,6 +92,10 @@ class Pipe:
         config = self.load()
         return {result.model: result for result in run(config, list(config.models), self.request(**asked))}
 
+    def train(self, name: str) -> NightResult:
+        """Run one night for one model alone."""
+        return run(self.load(), [name], self.request())[0]
+
     def night(self, **asked: Any) -> NightResult:  # noqa: ANN401
         """Run one night, and return the result of the first model."""
         return next(iter(self.nights(**asked).values()))
