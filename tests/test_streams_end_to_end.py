@@ -107,7 +107,7 @@ def test_a_broker_that_does_not_listen_costs_no_night(pipe: Pipe, server: redis.
 
 
 def test_rows_that_went_before_they_were_read(pipe: Pipe, server: redis.Redis, stream: str) -> None:
-    """They stop the night (65) before anything is learned; with on_gap = "skip" it goes on without them, and says so."""
+    """They stop the night (65) before it learns; with on_gap = "skip" it goes on without them, and says so."""
     add(server, stream, make_rows(50))
     pipe.nights()
     add(server, stream, make_rows(50, start=100))
@@ -124,7 +124,7 @@ def test_rows_that_went_before_they_were_read(pipe: Pipe, server: redis.Redis, s
 
 
 def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
-    """Tokens and passwords from the environment are in no output, manifest, reject or file of the store; nor in `ps`."""
+    """Tokens and passwords from the environment are in no output, no file of the store, and not in `ps`."""
     secret = f"s3cret-{uuid4().hex}"
     config = """
 name = "p"
