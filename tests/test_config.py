@@ -155,9 +155,15 @@ def test_every_unknown_key_is_named() -> None:
         (f"{BASE}{SOURCE}[models.deep]\nn_epochs = 0\n", "n_epochs must be at least 1, however it is 0"),
         (f'{BASE}{SOURCE}[models.linear]\nestimator = "svm"\n', "estimator must be 'sgd', however it is 'svm'"),
         (f"{BASE}{SOURCE}{SOURCE}", "sources must have different names, however 'a.csv' stands twice; set name"),
-        (f'{BASE}[[sources]]\nurl = ""\n', "a source's url must be a path or a database's URL"),
-        (f'{BASE}{SOURCE}table = "t"\n', "a file has neither table nor query, however a.csv#t is given one"),
-        (f'{BASE}[[sources]]\nurl = "sqlite:///a.db"\n', "a database source needs a table or a query, however sqlite"),
+        (f'{BASE}[[sources]]\nurl = ""\n', "a source's url must be a path or a URL, however one is empty"),
+        (
+            f'{BASE}{SOURCE}table = "t"\n',
+            "unknown key 'sources[0].table'; the keys here are name, on_gap, optional, rotated, url",
+        ),
+        (
+            f'{BASE}[[sources]]\nurl = "sqlite:///a.db"\n',
+            "a database source needs a table or a query, however it has both or none",
+        ),
     ],
 )
 def test_a_mistake_is_said_precisely(text: str, said: str) -> None:

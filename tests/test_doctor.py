@@ -141,3 +141,22 @@ def test_a_missing_package_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None
     assert (check.ok, "install nightfit again" in check.found) == (False, True)
     monkeypatch.setattr(doctor, "PACKAGES", ())
     assert doctor._python().ok
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_source_without_its_library_or_secret(
+    nightfit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library that is not installed is named with the extra that brings it, an unset secret by its name (78)."""
+    monkeypatch.delenv("NIGHTFIT_TEST_SECRET", raising=False)
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    for name in [name for name in sys.modules if name.startswith("nightfit.sources.kafka")]:
+        monkeypatch.delitem(sys.modules, name)
+    text = 'name = "p"\ntarget = "y"\n[[sources]]\nurl = "kafka://h:1/t"\n'
+    text += '[[sources]]\nurl = "redis://:${NIGHTFIT_TEST_SECRET}@h"\nstream = "s"\n'
+    (tmp_path / "n.toml").write_text(text)
+    done = nightfit("doctor", "--config", tmp_path / "n.toml", "--json")
+    assert done.code == 78
+    said = " ".join(done.out.split())
+    assert "confluent_kafka, however it is not installed; pip install 'nightfit[kafka]'" in said
+    assert "needs ${NIGHTFIT_TEST_SECRET} from the environment" in said

@@ -276,7 +276,7 @@ def _check_columns(part: Part, schema: Schema, rules: Rules, delivered: set[str]
     for name in set(rules.key) - set(names):
         rule = f"the key '{name}' must be a column of every source"
         raise DataError(f"{rule}, however {part.place} has none; {_hint(name, names)}")
-    if rules.target not in names and not rules.waits:
+    if rules.target not in names and (rules.target in delivered or not rules.waits):
         rule = f"the target '{rules.target}' must be a column of every source"
         raise DataError(f"{rule}, however {part.place} has none; {_hint(rules.target, names)}")
     missing = sorted(delivered - set(names) - set(rules.schema.drop))

@@ -17,7 +17,8 @@ from pathlib import Path
 from nightfit import __version__
 from nightfit.config import Config, load
 from nightfit.errors import NightfitError
-from nightfit.sources.base import SourceConfig
+from nightfit.sources.base import SourceConfig, Surroundings
+from nightfit.sources.make import make_source
 from nightfit.store import Store
 
 PACKAGES = (
@@ -97,12 +98,18 @@ def _config(path: Path) -> list[Check]:
 
 
 def _sources(config: Config) -> list[Check]:
-    return [_source(source, config.root) for source in config.sources]
+    around = Surroundings(config.rules.key, config.rules.target, config.root)
+    return [_source(source, around) for source in config.sources]
 
 
-def _source(source: SourceConfig, root: Path) -> Check:
+def _source(source: SourceConfig, around: Surroundings) -> Check:
+    root = around.root
     what, is_sqlite = f"source {source.name}", source.url.startswith("sqlite:///")
     if "://" in source.url and not is_sqlite:
+        try:
+            make_source(source, around)
+        except NightfitError as error:
+            return Check(what, False, str(error))
         return Check(what, True, "a server; it is asked when a night reads it")
     path = root / source.url.removeprefix("sqlite:///").partition("?")[0] if is_sqlite else root / source.url
     try:

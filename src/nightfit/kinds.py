@@ -60,6 +60,8 @@ def _one_spelling(text: Any) -> Any:  # noqa: ANN401
 
 
 def _all_digits(text: Any) -> bool:  # noqa: ANN401
+    if not all((value or "0").isdecimal() for value in text.slice(0, 8).to_pylist()):
+        return False  # before Arrow fails, which takes it a sentence for each value
     try:
         pc.cast(text, pa.int64())
     except pa.ArrowInvalid:

@@ -18,6 +18,9 @@ from nightfit.sources.configs import FileConfig, HttpConfig, KafkaConfig, NatsCo
 GROUP = "nightfit.sources"
 """The group of entry points under which other packages bring their kinds of source."""
 
+_EXTRAS = {"kafka", "redis", "nats"}
+"""Schemes whose library nightfit does not bring by itself; the extra of that name does."""
+
 _DATABASES = {"sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql"}
 
 
@@ -52,9 +55,15 @@ def kind_of(url: str) -> SourceKind:
 def make_source(config: SourceConfig, surroundings: Surroundings) -> Source:
     """Return the source that a `[[sources]]` table describes; "${NAME}" in its url is taken from the environment.
 
-    Raises `ConfigError` for a database source that nothing orders: neither a cursor nor a key.
+    Raises `ConfigError` for a database source that nothing orders (neither a cursor nor a key), and for a library that
+    the kind needs and that is not installed.
     """
-    return kind_of(config.url).make(config, surroundings)
+    try:
+        return kind_of(config.url).make(config, surroundings)
+    except ModuleNotFoundError as error:
+        extra = config.url.partition("://")[0].removesuffix("s")
+        todo = f"pip install 'nightfit[{extra}]'" if extra in _EXTRAS else "install it"
+        raise ConfigError(f"source {config.name!r} needs {error.name}, however it is not installed; {todo}") from None
 
 
 def _url(config: SourceConfig) -> str:
