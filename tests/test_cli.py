@@ -110,6 +110,31 @@ def test_an_interrupted_night_leaves_nothing_behind(
     assert process("verify").returncode == 0
 
 
+def test_a_stop_that_a_destructor_swallows_is_asked_for_again(tmp_path: Path) -> None:
+    """What a signal raises while Python runs a destructor is lost; a second later it is raised again."""
+    code = f"""
+import os, signal, sys, time
+from nightfit import cli, history
+
+class Swallows:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+
+def log(*_, **__):
+    Swallows()
+    print("swallowed", flush=True)
+    time.sleep(20)
+
+history.log = log
+sys.unraisablehook = lambda _: None
+sys.argv = ["nightfit", "log", "--config", {str(tmp_path / "n.toml")!r}]
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=15, check=False)
+    assert (done.returncode, done.stdout) == (143, "swallowed\n")
+
+
 def test_a_second_trainer_ends_at_once(home: Path, make_rows: Callable[..., str]) -> None:
     """While one night runs another exits 75, well before it could have imported torch, and names the first."""
     with slow_night(home, make_rows) as running:

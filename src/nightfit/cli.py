@@ -34,6 +34,10 @@ class _TerminatedError(BaseException):
     """SIGTERM came."""
 
 
+AGAIN_S = 1.0
+"""Seconds after which a stop is asked for again: Python swallows what is raised while a destructor happens to run."""
+
+
 class _Group(TyperGroup):
     """Turns what escapes from a command into one line and an exit code."""
 
@@ -56,19 +60,23 @@ class _Group(TyperGroup):
         came: list[int] = []
 
         def stop(number: int, _frame: object) -> NoReturn:
-            came.append(number)
-            raise KeyboardInterrupt if number == signal.SIGINT else _TerminatedError
+            if number != signal.SIGALRM:
+                came.append(number)
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+            raise KeyboardInterrupt if came[0] == signal.SIGINT else _TerminatedError
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
         try:
             code = super().invoke(ctx)
             sys.stdout.flush()
         except BaseException as error:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             if came:  # whatever a library made of it on the way
                 self._stopped(came[0])
             self._explain(error)
             raise
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
                 signal.signal(number, handler)
         return code
