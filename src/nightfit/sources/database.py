@@ -46,14 +46,14 @@ class Rows:
 
     @contextmanager
     def connected(self) -> Iterator[sa.Connection]:
-        """Open one read transaction; what goes wrong inside becomes one of our errors."""
+        """Connect, to see each statement's own time; what goes wrong inside becomes one of our errors."""
         if missing := self.missing():
             raise DataError(f"{missing}; mend the path, or say optional = true")
         try:
             engine = _engine(self.url)
             try:
                 with engine.connect() as connection:
-                    yield _in_one_snapshot(connection)
+                    yield _for_reading(connection)
             finally:
                 engine.dispose()
         except (exc.SQLAlchemyError, ImportError) as error:
@@ -99,6 +99,18 @@ def stream(connection: sa.Connection, statement: sa.Select[Any]) -> sa.CursorRes
     return connection.execute(statement, execution_options={"yield_per": CHUNK_ROWS})
 
 
+def in_one_snapshot(connection: sa.Connection) -> None:
+    """Let every later statement see the same rows, where the database would not do so by itself."""
+    connection.rollback()
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN")
+    elif connection.dialect.name == "postgresql":
+        connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    elif connection.dialect.name in {"mysql", "mariadb"}:
+        connection.execution_options(isolation_level="REPEATABLE READ")
+        connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+
+
 def parse_url(url: str, root: Path) -> sa.URL:
     """Parse a URL; an SQLite file becomes absolute and read-only."""
     try:
@@ -124,13 +136,9 @@ def _engine(url: sa.URL) -> sa.Engine:
     return sa.create_engine(url, poolclass=sa.NullPool)
 
 
-def _in_one_snapshot(connection: sa.Connection) -> sa.Connection:
-    """Let every statement see the same rows, where the database would not do so by itself."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN")
-    elif connection.dialect.name == "postgresql":
-        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        return connection.execution_options(**options)
+def _for_reading(connection: sa.Connection) -> sa.Connection:
+    if connection.dialect.name == "postgresql":
+        return connection.execution_options(isolation_level="AUTOCOMMIT", postgresql_readonly=True)
     return connection
 
 
