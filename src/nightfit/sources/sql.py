@@ -24,6 +24,7 @@ from nightfit.sources.base import Chunk
 from nightfit.sources.database import Rows, in_one_snapshot, listed, nearest, parse_url, select_all, stream
 from nightfit.sources.keyset import Keyset
 from nightfit.sources.latecommits import Limit, find_limit, tables_to_watch
+from nightfit.sources.lookup import look_up
 from nightfit.sources.sqlblocks import block_of
 from nightfit.sources.sqlmarks import Mark
 from nightfit.sources.sqlreading import Reading
@@ -31,6 +32,8 @@ from nightfit.sources.sqlreading import Reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    import pyarrow as pa
 
     from nightfit.sources.base import Cursor
 
@@ -107,6 +110,19 @@ class SqlSource:
                 note=note,
             )
             yield from reading.chunks(mark)
+
+    def look_up(self, keys: Sequence[tuple[str, ...]]) -> Iterator[pa.Table]:
+        """Yield the rows that have one of the keys and a target by now; see `LookingUp.look_up`.
+
+        A table without the key's columns or the target has none.
+        """
+        if not self.key or not keys or (self.optional and self._rows.missing()):
+            return
+        with self._rows.connected() as connection:
+            relation, names = self._rows.relation(connection)
+            if {*self.key, self.target} <= set(names):
+                in_one_snapshot(connection)
+                yield from look_up(connection, relation, names, key=self.key, target=self.target, keys=keys)
 
     def _check_order(self, names: list[str]) -> None:
         for role, wanted in (("cursor", self.cursor), ("key", self.key)):
