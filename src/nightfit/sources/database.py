@@ -18,10 +18,12 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from nightfit.errors import ConfigError, DataError, NightfitError, TryAgainError
-from nightfit.sources.base import CHUNK_ROWS
+from nightfit.sources import base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+CHUNK_ROWS = base.CHUNK_ROWS
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Rows:
                     yield _for_reading(connection)
             finally:
                 engine.dispose()
-        except (exc.SQLAlchemyError, ImportError) as error:
+        except (exc.SQLAlchemyError, sqlite3.Error, ImportError) as error:
             raise _translated(error, self.label, self.url) from None
 
     def relation(self, connection: sa.Connection) -> tuple[sa.FromClause, list[str]]:
@@ -142,7 +144,7 @@ def _for_reading(connection: sa.Connection) -> sa.Connection:
     return connection
 
 
-def _translated(error: exc.SQLAlchemyError | ImportError, label: str, url: sa.URL) -> NightfitError:
+def _translated(error: Exception, label: str, url: sa.URL) -> NightfitError:
     """Turn what SQLAlchemy raised into one line that never holds a password."""
     cause = getattr(error, "orig", None) or error
     fact = (str(cause).strip().splitlines() or [type(cause).__name__])[0]

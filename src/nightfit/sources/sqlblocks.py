@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from nightfit.sources.sqlvalues import to_array
+from nightfit.sources.sqlvalues import Column, Values, to_array
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -16,19 +16,23 @@ if TYPE_CHECKING:
     from nightfit.sources.keyset import Position
 
 
+class NotTheSameError(Exception):
+    """A faster reader cannot give these rows as the driver would; the driver goes on from the last one."""
+
+
 @dataclass(frozen=True)
 class Block:
     """Consecutive rows: a table, and the driver's values of the columns that rows are ordered by."""
 
     table: pa.Table
-    order: tuple[Sequence[Any], ...]
+    order: tuple[Column, ...]
 
     def __len__(self) -> int:
         return len(self.table)
 
     def since(self, n: int) -> Block:
         """Leave out the first n rows."""
-        return Block(self.table.slice(n), tuple(column[n:] for column in self.order)) if n else self
+        return Block(self.table.slice(n), tuple(column.since(n) for column in self.order)) if n else self
 
     def position(self, i: int) -> Position:
         """Return where the i-th row lies."""
@@ -39,7 +43,7 @@ def block_of(names: Sequence[str], order: Sequence[str], rows: Sequence[sa.Row[A
     """Make a block of rows; exact decimals become float64 unless rows are ordered by them."""
     columns = dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
     table = pa.table({name: to_array(column, exact=name in order) for name, column in columns.items()})
-    return Block(table, tuple(columns[name] for name in order))
+    return Block(table, tuple(Values(columns[name]) for name in order))
 
 
 def beyond(blocks: Iterator[Block], mark: Position | None, ties: int) -> Iterator[Block]:

@@ -6,18 +6,18 @@ import base64
 import datetime as dt
 import hashlib
 import json
-import operator
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, cast
+
+import numpy as np
 
 from nightfit.errors import ConfigError
 from nightfit.jsontypes import Json
 from nightfit.sources.base import Cursor
 from nightfit.sources.keyset import Position
-from nightfit.sources.sqlvalues import from_json, to_json
+from nightfit.sources.sqlvalues import Column, from_json, to_json
 
 HASH_BYTES = 8
 
@@ -130,7 +130,7 @@ class Marks:
     """The marks before, between and after the rows of a chunk; `order` holds their values column by column."""
 
     start: Mark
-    order: Sequence[Sequence[Any]]
+    order: Sequence[Column]
     n_cursor: int
     tail: Tail
 
@@ -153,9 +153,8 @@ class Marks:
         """Find the first position that two rows share, the last one before the chunk included."""
         if len(self) and self.start.after == self._position(0):
             return self.start.after
-        same = zip(*(map(operator.eq, column, islice(column, 1, None)) for column in self.order), strict=True)
-        first = next((i for i, equal in enumerate(same) if all(equal)), None)
-        return None if first is None else self._position(first)
+        same = np.logical_and.reduce([column.repeated() for column in self.order])
+        return self._position(int(same.argmax())) if same.any() else None
 
     def _position(self, i: int) -> Position:
         return tuple(column[i] for column in self.order)
