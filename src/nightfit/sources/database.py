@@ -134,8 +134,25 @@ def _sqlite_path(url: sa.URL) -> Path | None:
     return Path(unquote(str(url.database).removeprefix("file:"))) if is_sqlite else None
 
 
+_LIBPQ = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
+_PATIENCE: dict[str, dict[str, int]] = {
+    "psycopg": _LIBPQ,
+    "psycopg2": _LIBPQ,
+    "pymysql": {"connect_timeout": 10, "read_timeout": 600, "write_timeout": 60},
+}
+"""By driver, how long a server may be silent that has vanished; a long query is none, save for MySQL's."""
+
+
 def _engine(url: sa.URL) -> sa.Engine:
-    return sa.create_engine(url, poolclass=sa.NullPool)
+    patience = _PATIENCE.get(url.get_driver_name(), {})
+    missing = {name: value for name, value in patience.items() if name not in url.query}
+    return sa.create_engine(url, poolclass=sa.NullPool, connect_args=missing)
 
 
 def _for_reading(connection: sa.Connection) -> sa.Connection:
@@ -148,8 +165,8 @@ def _translated(error: Exception, label: str, url: sa.URL) -> NightfitError:
     """Turn what SQLAlchemy raised into one line that never holds a password."""
     cause = getattr(error, "orig", None) or error
     fact = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-    if url.password:
-        fact = fact.replace(str(url.password), "***")
+    for secret in filter(None, (url.password, *(value for name, value in url.query.items() if "pass" in name))):
+        fact = fact.replace(str(secret), "***")
     where = _sqlite_path(url) or url.set(query={}).render_as_string(hide_password=True)
     kind, advice = _kind(error, cause)
     return kind(f"{label} must be readable at {where}, however: {fact}; {advice}")
