@@ -47,7 +47,10 @@ def url() -> Iterator[str]:
     engine = sa.create_engine(SERVER, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    yield SERVER.removesuffix("postgres") + name
+    url = SERVER.removesuffix("postgres") + name
+    with writer(url) as connection, connection.begin():
+        run(connection, "CREATE TYPE mood AS ENUM ('sad', 'it''s ok')")
+    yield url
     with engine.connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
 
@@ -361,8 +364,6 @@ class TestBothWays:
         names = data.draw(st.lists(st.sampled_from(list(COLUMNS)), min_size=1, max_size=4, unique=True))
         n = data.draw(st.integers(1, 5))
         run(db, "DROP TABLE IF EXISTS rows CASCADE")
-        run(db, "DROP TYPE IF EXISTS mood")
-        run(db, "CREATE TYPE mood AS ENUM ('sad', 'it''s ok')")
         types = {name: COLUMNS[name][0] for name in names}
         run(db, f"CREATE TABLE rows ({', '.join(f'{name}_ {kind}' for name, kind in types.items())}, id bigserial)")
         columns = ", ".join(f"{name}_" for name in names)

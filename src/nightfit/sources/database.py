@@ -96,9 +96,10 @@ def select_all(relation: sa.FromClause) -> sa.Select[Any]:
     return sa.select(sa.text("*")).select_from(relation)
 
 
-def stream(connection: sa.Connection, statement: sa.Select[Any]) -> sa.CursorResult[Any]:
-    """Run a statement whose rows come in parts of `CHUNK_ROWS`, so that memory stays flat."""
-    return connection.execute(statement, execution_options={"yield_per": CHUNK_ROWS})
+def stream(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Sequence[sa.Row[Any]]]:
+    """Yield a statement's rows in parts of `CHUNK_ROWS`, so that memory stays flat."""
+    with connection.execute(statement, execution_options={"yield_per": CHUNK_ROWS}) as result:
+        yield from result.partitions()
 
 
 def in_one_snapshot(connection: sa.Connection) -> None:

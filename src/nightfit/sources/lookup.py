@@ -49,7 +49,7 @@ def look_up(
     has_target = sa.column(target).is_not(None)
     while batch := list(islice(values, KEYS_AT_ONCE)):
         statement = select_all(relation).where(has_target, _is_one_of(columns, batch))
-        for rows in stream(connection, statement).partitions():
+        for rows in stream(connection, statement):
             yield block_of(names, key, rows).table
 
 

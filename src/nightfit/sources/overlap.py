@@ -70,7 +70,7 @@ class Overlap:
         conditions = [] if window.start is None else [self._keyset.beyond(window.start)]
         order = [self._names.index(name) for name in self._keyset.order]
         self.tail = replace(self.tail, start=window.start)
-        for rows in stream(self._connection, self._keyset.rows(*conditions, self._keyset.before(after))).partitions():
+        for rows in stream(self._connection, self._keyset.rows(*conditions, self._keyset.before(after))):
             positions = [tuple(row[i] for i in order) for row in rows]
             late = []
             for row, seen in zip(rows, split(hashed(positions)), strict=True):

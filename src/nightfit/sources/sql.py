@@ -144,7 +144,7 @@ def read_table(url: str, *, table: str | None = None, query: str | None = None, 
         in_one_snapshot(connection)
         relation, names = rows.relation(connection)
         n_read = 0
-        for part in stream(connection, select_all(relation)).partitions():
+        for part in stream(connection, select_all(relation)):
             yield _unordered(names, part, n_read)
             n_read += len(part)
         if not n_read:

@@ -99,7 +99,7 @@ class Reading:
             cursor = cast("sqlite3.Cursor", self.connection.execute(statement).cursor)
             yield from sqliteblocks.blocks(cursor, self.names, self.keyset.order)
             return
-        for rows in stream(self.connection, statement).partitions():
+        for rows in stream(self.connection, statement):
             yield block_of(self.names, self.keyset.order, rows)
 
     def _allowed(self, mark: Mark) -> list[sa.ColumnElement[bool]]:
