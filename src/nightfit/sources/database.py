@@ -99,7 +99,14 @@ def select_all(relation: sa.FromClause) -> sa.Select[Any]:
 def stream(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Sequence[sa.Row[Any]]]:
     """Yield a statement's rows in parts of `CHUNK_ROWS`, so that memory stays flat."""
     with connection.execute(statement, execution_options={"yield_per": CHUNK_ROWS}) as result:
-        yield from result.partitions()
+        unread: Any = getattr(result.cursor, "_result", None)
+        try:
+            yield from result.partitions()
+        except BaseException:
+            if hasattr(unread, "unbuffered_active"):  # pymysql would fetch all other rows before it lets go
+                unread.unbuffered_active = False
+                connection.invalidate()
+            raise
 
 
 def in_one_snapshot(connection: sa.Connection) -> None:

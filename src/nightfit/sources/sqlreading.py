@@ -187,6 +187,12 @@ class Reading:
         """Raise `DataError` for a cursor that cannot put rows in order."""
         for name, column in zip(self.keyset.order[: self.keyset.n_cursor], marks.order, strict=False):
             self._check_type(name, column, marks.start.after)
+        last = marks[len(marks)].after or ()
+        if any(value != value for value in last):  # noqa: PLR0124 - databases put NaN last
+            raise DataError(
+                f"rows of {self.label} must be put in order by {listed(self.keyset.order)}, however one has "
+                f"{listed(last)}; mend that row, or choose another cursor"
+            )
         if not self.has_key and (tie := marks.first_tie()):
             raise DataError(
                 f"rows of {self.label} must differ in {listed(self.keyset.order)}, however two have "
