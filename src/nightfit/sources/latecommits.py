@@ -14,7 +14,7 @@ or is gone; what a savepoint locks is let go earlier only where its rows are gon
 4. If some of U do not end in time, the rows up to the M of an earlier reading are complete by the same argument if
    none of those that held the lock then still does. The cursor keeps that M and that U: a fence.
 
-A prepared transaction goes by another name than before, so that any that is there counts as one of U.
+A prepared transaction may go by another name than before, so that any that does counts as one of U.
 
 Limits: positions must be drawn in rising order while the lock is held. They are not where an application calls
 nextval() long before its INSERT, a sequence has CACHE > 1, a column is filled from now() (the start of the
