@@ -18,12 +18,10 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from nightfit.errors import ConfigError, DataError, NightfitError, TryAgainError
-from nightfit.sources import base
+from nightfit.sources.base import CHUNK_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-CHUNK_ROWS = base.CHUNK_ROWS
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,11 @@ class Rows:
 def select_all(relation: sa.FromClause) -> sa.Select[Any]:
     """Select every column, with the values that the driver gives."""
     return sa.select(sa.text("*")).select_from(relation)
+
+
+def chunk_rows() -> int:
+    """Return how many rows a part has, for readers that make their own parts."""
+    return CHUNK_ROWS
 
 
 def stream(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Sequence[sa.Row[Any]]]:

@@ -23,7 +23,7 @@ from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]
 from psycopg.conninfo import make_conninfo
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from nightfit.sources import database
+from nightfit.sources.database import chunk_rows
 from nightfit.sources.sqlblocks import Block, NotTheSameError
 from nightfit.sources.sqlvalues import to_array
 
@@ -170,7 +170,7 @@ _TYPE_NAMES = sa.text("""
 
 def _rechunked(reader: Any) -> Iterator[pa.Table]:  # noqa: ANN401 - pyarrow ships no types
     """Cut batches of any size into tables of `CHUNK_ROWS`, the last one of fewer."""
-    held, n_rows = [], database.CHUNK_ROWS
+    held, n_rows = [], chunk_rows()
     for batch in reader:
         held.append(batch)
         if sum(map(len, held)) >= n_rows:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from nightfit.sources import database
+from nightfit.sources.database import chunk_rows
 from nightfit.sources.sqlblocks import Block
 from nightfit.sources.sqlvalues import Values, to_array
 
@@ -25,11 +25,12 @@ _MAX_BYTES = 2**31 - 1
 
 def blocks(cursor: sqlite3.Cursor, names: Sequence[str], order: Sequence[str]) -> Iterator[Block]:
     """Yield the rows of a result in blocks of `CHUNK_ROWS`, with the values that `block_of` gives."""
+    n_rows = chunk_rows()
     while True:
         columns = [_Column() for _ in names]
         kept: list[list[Any]] = [[] for _ in order]
         index = [names.index(name) for name in order]
-        n_left = database.CHUNK_ROWS
+        n_left = n_rows
         while n_left and (rows := cursor.fetchmany(min(n_left, N_AT_ONCE))):
             n_left -= len(rows)
             parts = list(zip(*rows, strict=True))
@@ -37,7 +38,7 @@ def blocks(cursor: sqlite3.Cursor, names: Sequence[str], order: Sequence[str]) -
                 column.add(part)
             for values, i in zip(kept, index, strict=True):
                 values.extend(parts[i])
-        if n_left == database.CHUNK_ROWS:
+        if n_left == n_rows:
             return
         yield Block(pa.table([column.array() for column in columns], names=list(names)), tuple(map(Values, kept)))
 

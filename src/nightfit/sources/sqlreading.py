@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import numpy as np
 
 from nightfit.errors import DataError
-from nightfit.sources import sqliteblocks
 from nightfit.sources.base import Chunk, step_over
 from nightfit.sources.database import listed, stream
 from nightfit.sources.overlap import Overlap
 from nightfit.sources.sqlblocks import Block, NotTheSameError, beyond, block_of
+from nightfit.sources.sqliteblocks import blocks as sqlite_blocks
 from nightfit.sources.sqlmarks import Mark, Marks, Tail
 from nightfit.sources.sqlvalues import Column
 
@@ -97,7 +97,7 @@ class Reading:
         statement = self.keyset.rows(*self._allowed(mark))
         if self.connection.dialect.name == "sqlite":
             cursor = cast("sqlite3.Cursor", self.connection.execute(statement).cursor)
-            yield from sqliteblocks.blocks(cursor, self.names, self.keyset.order)
+            yield from sqlite_blocks(cursor, self.names, self.keyset.order)
             return
         for rows in stream(self.connection, statement):
             yield block_of(self.names, self.keyset.order, rows)
