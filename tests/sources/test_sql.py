@@ -15,10 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import exc
 
-from nightfit.errors import ConfigError, DataError, NightfitError, TryAgainError
+from nightfit.errors import ConfigError, DataError, GapError, NightfitError, TryAgainError
 from nightfit.sources import database as database_module
+from nightfit.sources import sqliteblocks
 from nightfit.sources.database import parse_url
 from nightfit.sources.sql import SqlSource, read_table
+from nightfit.sources.sqlblocks import block_of
 from nightfit.sources.sqlvalues import from_json, to_array, to_json
 from nightfit.testing import check_source
 
@@ -388,6 +390,80 @@ class TestValues:
         fill(db, [(1, 1, 5), (2, 2, "n/a"), (3, 3, None), (4, 4, 0.5)])
         rows, _, _ = read(source(tmp_path))
         assert [row["value"] for row in rows] == ["5", "n/a", None, "0.5"]
+
+
+class TestBlocks:
+    """The columns that SQLite's rows are taken apart into."""
+
+    @settings(deadline=None, max_examples=60)
+    @given(
+        data=st.data(),
+        kinds=st.lists(st.sampled_from(["int", "float", "text", "bytes", "any"]), min_size=1, max_size=3),
+        n_at_once=st.integers(1, 4),
+    )
+    def test_they_are_those_of_all_rows_at_once(self, data: st.DataObject, kinds: list[str], n_at_once: int) -> None:
+        """Blocks hold what `block_of` makes of the same rows, whatever the types and wherever they change."""
+        of: dict[str, st.SearchStrategy[Any]] = {
+            "int": st.integers(-(2**63), 2**63 - 1),
+            "float": st.floats(allow_nan=False),
+            "text": st.text(st.characters(exclude_categories=["Cs"])),
+            "bytes": st.binary(max_size=3),
+        }
+        of["any"] = st.one_of(*of.values())
+        row = st.tuples(*(st.one_of(st.none(), of[kind]) for kind in kinds))
+        rows = data.draw(st.lists(row, max_size=9))
+        names = [f"c{i}" for i in range(len(kinds))]
+        with closing(sqlite3.connect(":memory:")) as db, pytest.MonkeyPatch.context() as patch:
+            db.execute(f"create table t (n, {', '.join(names)})")
+            db.executemany(f"insert into t values (?{', ?' * len(kinds)})", [(i, *r) for i, r in enumerate(rows)])  # noqa: S608
+            patch.setattr(sqliteblocks, "N_AT_ONCE", n_at_once)
+            patch.setattr(database_module, "CHUNK_ROWS", 5)
+            blocks = list(sqliteblocks.blocks(db.execute("select * from t order by n"), ["n", *names], ["n"]))
+        expected = [list(enumerate(rows))[i : i + 5] for i in range(0, len(rows), 5)]
+        assert [block.order[0][0] for block in blocks] == [part[0][0] for part in expected]
+        for block, part in zip(blocks, expected, strict=True):
+            whole: list[Any] = [(i, *values) for i, values in part]
+            assert block.table.equals(block_of(["n", *names], ["n"], whole).table)
+
+
+class TestRollback:
+    """A database that was restored from an older backup."""
+
+    def test_a_table_that_ends_before_the_cursor(self, tmp_path: Path, db: sqlite3.Connection) -> None:
+        """It stops the night, or is stepped over; rows that come then are read."""
+        fill(db, [(1, 1, 1), (2, 2, 2)])
+        _, cursor, _ = read(source(tmp_path))
+        db.execute("delete from rows where ID = 2")
+        db.commit()
+        with pytest.raises(GapError, match="must reach up to 2, up to which they were read, however they end at 1"):
+            read(source(tmp_path), cursor)
+        _, cursor, notes = read(source(tmp_path, on_gap="skip"), cursor)
+        assert "they are skipped" in notes[0]
+        fill(db, [(2, 3, 3)])
+        (chunk,) = source(tmp_path).read(cursor, print)
+        assert (chunk.table["key"].to_pylist(), chunk.rows.tolist()) == ([3], [2])
+        db.execute("delete from rows")
+        db.commit()
+        assert read(source(tmp_path), cursor)[0] == []
+
+
+class TestLookUp:
+    """Rows by their key."""
+
+    def test_untyped_columns(self, tmp_path: Path, db: sqlite3.Connection) -> None:
+        """Keys are found whatever type each row has them in, if they have a target by now, cursor or not."""
+        fill(db, [(1, 5, "a"), (2, "6", "b"), (3, 7.5, "c"), (None, "x y", "d"), (5, 5, None), (6, 8, "e")])
+        src = source(tmp_path, key=("key",), target="value")
+        found = src.look_up([("5",), ("6",), ("7.5",), ("x y",), ("9",)])
+        assert sorted(value for table in found for value in table["value"].to_pylist()) == ["a", "b", "c", "d"]
+
+    def test_nothing_to_look_up(self, tmp_path: Path, db: sqlite3.Connection) -> None:
+        """An optional file that is not there, no keys, no target: nothing."""
+        fill(db, [(1, 1, 1)])
+        assert list(source(tmp_path, key=("key",), target="no").look_up([("1",)])) == []
+        assert list(source(tmp_path, key=("key",), target="value").look_up([])) == []
+        gone = source(tmp_path, key=("key",), target="value", url="sqlite:///gone.db", optional=True)
+        assert list(gone.look_up([("1",)])) == []
 
 
 class TestReadTable:

@@ -46,17 +46,17 @@ class Rows:
 
     @contextmanager
     def connected(self) -> Iterator[sa.Connection]:
-        """Open one read transaction; what goes wrong inside becomes one of our errors."""
+        """Connect, to see each statement's own time; what goes wrong inside becomes one of our errors."""
         if missing := self.missing():
             raise DataError(f"{missing}; mend the path, or say optional = true")
         try:
             engine = _engine(self.url)
             try:
                 with engine.connect() as connection:
-                    yield _in_one_snapshot(connection)
+                    yield _for_reading(connection)
             finally:
                 engine.dispose()
-        except (exc.SQLAlchemyError, ImportError) as error:
+        except (exc.SQLAlchemyError, sqlite3.Error, ImportError) as error:
             raise _translated(error, self.label, self.url) from None
 
     def relation(self, connection: sa.Connection) -> tuple[sa.FromClause, list[str]]:
@@ -94,9 +94,34 @@ def select_all(relation: sa.FromClause) -> sa.Select[Any]:
     return sa.select(sa.text("*")).select_from(relation)
 
 
-def stream(connection: sa.Connection, statement: sa.Select[Any]) -> sa.CursorResult[Any]:
-    """Run a statement whose rows come in parts of `CHUNK_ROWS`, so that memory stays flat."""
-    return connection.execute(statement, execution_options={"yield_per": CHUNK_ROWS})
+def chunk_rows() -> int:
+    """Return how many rows a part has, for readers that make their own parts."""
+    return CHUNK_ROWS
+
+
+def stream(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Sequence[sa.Row[Any]]]:
+    """Yield a statement's rows in parts of `CHUNK_ROWS`, so that memory stays flat."""
+    with connection.execute(statement, execution_options={"yield_per": CHUNK_ROWS}) as result:
+        unread: Any = getattr(result.cursor, "_result", None)
+        try:
+            yield from result.partitions()
+        except BaseException:
+            if hasattr(unread, "unbuffered_active"):  # pymysql would fetch all other rows before it lets go
+                unread.unbuffered_active = False
+                connection.invalidate()
+            raise
+
+
+def in_one_snapshot(connection: sa.Connection) -> None:
+    """Let every later statement see the same rows, where the database would not do so by itself."""
+    connection.rollback()
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN")
+    elif connection.dialect.name == "postgresql":
+        connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    elif connection.dialect.name in {"mysql", "mariadb"}:
+        connection.execution_options(isolation_level="REPEATABLE READ")
+        connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 
 
 def parse_url(url: str, root: Path) -> sa.URL:
@@ -120,26 +145,39 @@ def _sqlite_path(url: sa.URL) -> Path | None:
     return Path(unquote(str(url.database).removeprefix("file:"))) if is_sqlite else None
 
 
+_LIBPQ = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
+_PATIENCE: dict[str, dict[str, int]] = {
+    "psycopg": _LIBPQ,
+    "psycopg2": _LIBPQ,
+    "pymysql": {"connect_timeout": 10, "read_timeout": 600, "write_timeout": 60},
+}
+"""By driver, how long a server may be silent that has vanished; a long query is none, save for MySQL's."""
+
+
 def _engine(url: sa.URL) -> sa.Engine:
-    return sa.create_engine(url, poolclass=sa.NullPool)
+    patience = _PATIENCE.get(url.get_driver_name(), {})
+    missing = {name: value for name, value in patience.items() if name not in url.query}
+    return sa.create_engine(url, poolclass=sa.NullPool, connect_args=missing)
 
 
-def _in_one_snapshot(connection: sa.Connection) -> sa.Connection:
-    """Let every statement see the same rows, where the database would not do so by itself."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN")
-    elif connection.dialect.name == "postgresql":
-        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        return connection.execution_options(**options)
+def _for_reading(connection: sa.Connection) -> sa.Connection:
+    if connection.dialect.name == "postgresql":
+        return connection.execution_options(isolation_level="AUTOCOMMIT", postgresql_readonly=True)
     return connection
 
 
-def _translated(error: exc.SQLAlchemyError | ImportError, label: str, url: sa.URL) -> NightfitError:
+def _translated(error: Exception, label: str, url: sa.URL) -> NightfitError:
     """Turn what SQLAlchemy raised into one line that never holds a password."""
     cause = getattr(error, "orig", None) or error
     fact = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-    if url.password:
-        fact = fact.replace(str(url.password), "***")
+    for secret in filter(None, (url.password, *(value for name, value in url.query.items() if "pass" in name))):
+        fact = fact.replace(str(secret), "***")
     where = _sqlite_path(url) or url.set(query={}).render_as_string(hide_password=True)
     kind, advice = _kind(error, cause)
     return kind(f"{label} must be readable at {where}, however: {fact}; {advice}")

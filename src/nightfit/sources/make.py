@@ -98,8 +98,11 @@ def _database(config: SqlConfig, around: Surroundings) -> Source:
         query=config.query or None,
         cursor=cursor,
         key=around.key,
+        target=around.target,
         root=around.root,
         optional=config.optional,
+        on_gap=config.on_gap,
+        overlap_rows=config.overlap_rows,
     )
 
 

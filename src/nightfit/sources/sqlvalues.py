@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import operator
 import uuid
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import numpy as np
 import pyarrow as pa
 
 from nightfit.errors import ConfigError
@@ -37,6 +41,52 @@ def _as_text(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return repr(value) if isinstance(value, float | bytes) else str(value)
+
+
+class Column(Protocol):
+    """The values of one column, none of them null, as the driver gives them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int, /) -> Any: ...  # noqa: ANN401 - the driver's types
+
+    def since(self, n: int) -> Column:
+        """Leave out the first n."""
+        ...
+
+    def types(self) -> set[type]:
+        """Return the types of the values."""
+        ...
+
+    def repeated(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Say which values, from the second on, equal the one before."""
+        ...
+
+
+@dataclass(frozen=True)
+class Values:
+    """A column whose values are there."""
+
+    values: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, i: int) -> Any:  # noqa: ANN401
+        return self.values[i]
+
+    def since(self, n: int) -> Values:
+        """See `Column`."""
+        return Values(self.values[n:])
+
+    def types(self) -> set[type]:
+        """See `Column`."""
+        return set(map(type, self.values))
+
+    def repeated(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """See `Column`."""
+        pairs = map(operator.eq, self.values, islice(self.values, 1, None))
+        return np.fromiter(pairs, np.bool_, max(len(self) - 1, 0))
 
 
 _TAGGED: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
