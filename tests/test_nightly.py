@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -430,3 +431,19 @@ def test_a_changed_setting_asks_the_gate_again(trained: Pipe) -> None:
     assert (pipe.night().status, len(pipe.lineage().entries())) == ("refused", n)
     pipe.config += "[gate]\nmargin = 1000.0\nforgetting_margin = 1000.0\n"
     assert (pipe.night().status, len(pipe.lineage().entries())) == ("accepted", n + 1)
+
+
+def test_a_gap_that_was_skipped_is_behind(pipe: Pipe) -> None:
+    """A cursor that was moved over a gap is committed although no row came: what comes next is read, and only that."""
+    source = 'url = "sqlite:///b.db"\ntable = "t"\non_gap = "skip"'
+    pipe.config = CONFIG.replace('url = "a.csv"', source)
+    pipe.insert(make_rows(100))
+    pipe.night()
+    with sqlite3.connect(pipe.root / "b.db") as connection:
+        connection.execute("delete from t where id >= 50")  # restored from an older backup
+    connection.close()
+    skipped = pipe.night()
+    assert (skipped.status, skipped.version, skipped.rows.read) == ("accepted", 2, 0)
+    assert pipe.night().status == "nothing"
+    pipe.insert(make_rows(10, start=200))
+    assert pipe.night().rows.read == 10

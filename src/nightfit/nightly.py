@@ -131,12 +131,19 @@ def _acknowledge(config: Config, pipeline: Pipeline, sources: Sequence[Source]) 
                 yield f"{error}; the next night tells it again"
 
 
+def _has_news(config: Config, standing: Standing, increment: Increment, request: Request) -> bool:
+    """Say whether there is anything to commit: rows, labels of rows that wait, their end, or a cursor to be kept."""
+    if increment.n_rows or increment.looked_up:
+        return True
+    if standing.head and increment.keeps_cursors and increment.cursors != standing.cursors:
+        return True
+    return bool(standing.pending.n_expired(config.rules, request.now().timestamp()))
+
+
 def _night(config: Config, standing: Standing, increment: Increment, folder: Path, request: Request) -> NightResult:
     """Do one model's night, and commit it; nothing new, and a verdict that still stands, commit nothing."""
     started = time.monotonic()
-    pending = standing.pending
-    changes = increment.n_rows or increment.looked_up or pending.n_expired(config.rules, request.now().timestamp())
-    if not changes:
+    if not _has_news(config, standing, increment, request):
         since = f"version {standing.head.version} of {standing.head.created_at}" if standing.head else "the start"
         return NightResult(
             standing.name, "nothing", f"nothing new since {since}", notes=increment.notes, alarms=standing.alarms

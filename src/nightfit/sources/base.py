@@ -139,6 +139,12 @@ class LookingUp(Protocol):
         ...
 
 
+class KeepCursor(str):
+    """A note of what only tonight's cursor knows: the cursor is committed even if no row came."""
+
+    __slots__ = ()
+
+
 def step_over(gap: str, on_gap: str, note: Callable[[str], None]) -> None:
     """Raise `GapError` for rows that a source has no longer, or note it where the config says to skip them.
 
@@ -146,7 +152,7 @@ def step_over(gap: str, on_gap: str, note: Callable[[str], None]) -> None:
     """
     if on_gap == "stop":
         raise GapError(f'{gap}; find the rows, or set on_gap = "skip" for this source to go on without them')
-    note(f"{gap}; they are skipped")
+    note(KeepCursor(f"{gap}; they are skipped"))
 
 
 def from_environment(text: str, what: str) -> str:

@@ -15,7 +15,7 @@ from nightfit.batch import Array
 from nightfit.duration import seconds
 from nightfit.errors import ConfigError, UsageError
 from nightfit.kinds import parse
-from nightfit.sources.base import BadRow, Chunk, Cursor, LookingUp, Source
+from nightfit.sources.base import BadRow, Chunk, Cursor, KeepCursor, LookingUp, Source
 
 _DETAIL = 200
 """Characters of a bad record that are kept."""
@@ -102,6 +102,11 @@ class Increment:
     """Rows that were asked for by the keys of pending ones, and bring their labels."""
     n_read: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def keeps_cursors(self) -> bool:
+        """Say whether the cursors hold what the next night needs, though no row may have come."""
+        return any(isinstance(note, KeepCursor) for note in self.notes)
 
     @property
     def n_rows(self) -> int:

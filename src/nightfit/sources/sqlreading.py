@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import numpy as np
 
 from nightfit.errors import DataError
-from nightfit.sources.base import Chunk, step_over
+from nightfit.sources.base import Chunk, KeepCursor, step_over
 from nightfit.sources.database import listed, stream
 from nightfit.sources.overlap import Overlap
 from nightfit.sources.sqlblocks import Block, NotTheSameError, beyond, block_of
@@ -178,10 +178,8 @@ class Reading:
         beyond_mark = [] if mark.after is None else [self.keyset.beyond(mark.after)]
         n = self.connection.execute(self.keyset.count(*beyond_mark)).scalar_one()
         if n:
-            self.note(
-                f"the transactions that write to {self.label} should end, however some are open that may still commit "
-                f"rows before {n} newer ones; those wait for the next night"
-            )
+            fact = f"some are open that may still commit rows before {n} newer ones; those wait for the next night"
+            self.note(KeepCursor(f"the transactions that write to {self.label} should end, however {fact}"))
 
     def _check(self, marks: Marks) -> None:
         """Raise `DataError` for a cursor that cannot put rows in order."""
