@@ -139,3 +139,16 @@ def test_an_unreadable_version_is_listed(home: Path, nightfit: Callable[..., Any
 def test_learning_in_a_sentence(learning: dict[str, Any], parent: int | None, said: str) -> None:
     """A warm start says where the loss began and ended; figures that were not finite are called so."""
     assert said in learning_sentence(learning, parent)
+
+
+@pytest.mark.usefixtures("home")
+def test_the_log_counts_rows_that_wait(nightfit: Callable[..., Any], make_rows: Callable[..., str]) -> None:
+    """Where rows wait for their label there is a column of them, and none where there are none."""
+    assert "pending" not in nightfit("log").out
+    rows = make_rows(20, 900, header=False).splitlines()
+    with Path("data.csv").open("a") as file:
+        file.write("\n".join(row.rsplit(",", 1)[0] + "," for row in rows) + "\n")
+    assert nightfit("train", "--model", "linear").code == 0
+    lines = nightfit("log", "--model", "linear").out.splitlines()
+    end = next(line.index("pending") + len("pending") for line in lines if "pending" in line)
+    assert any(line.lstrip().startswith("2 ") and line[:end].endswith(" 20") for line in lines)

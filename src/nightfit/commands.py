@@ -127,17 +127,19 @@ def _print_nights(rounds: list[list[NightResult]], device: str, *, as_json: bool
         return
     is_quantity = any(result.task == "regression" for results in rounds for result in results)
     score, label = next(iter(score_names(is_quantity=is_quantity).items()))
-    columns = ("model", "version", "read", "learned", "held out", "rejected", label, "s", "verdict")
-    rows = [_night_row(result, score) for results in rounds for result in results]
+    waits = any(result.rows.pending for results in rounds for result in results)
+    fates = ("learned", "held out", "rejected", *(["pending"] if waits else []))
+    columns = ("model", "version", "read", *fates, label, "s", "verdict")
+    rows = [_night_row(result, score, waits=waits) for results in rounds for result in results]
     show(f"learned on {device}", table(columns, rows, left=("model", "verdict")))
     show(*(f"{result.model}: {note}" for results in rounds for result in results for note in result.notes))
 
 
-def _night_row(result: NightResult, score: str) -> list[object]:
+def _night_row(result: NightResult, score: str, *, waits: bool) -> list[object]:
     rows = result.rows
     return [
         result.model, result.version, rows.read, rows.learned, rows.held_out, rows.rejected,
-        result.prequential.get(score), f"{result.seconds:.1f}", result.verdict,
+        *([rows.pending] if waits else []), result.prequential.get(score), f"{result.seconds:.1f}", result.verdict,
     ]  # fmt: skip
 
 

@@ -46,8 +46,11 @@ def log(name: str | None, path: Path, *, as_json: bool) -> None:
     for model, listed in entries.items():
         is_quantity = any(_task(entry.manifest) == "regression" for entry in listed if entry.manifest)
         scored = score_names(is_quantity=is_quantity)
-        columns = ("", "status", "read", "learned", "held out", "rejected", "dupl.", *scored.values(), "s", "why")
-        rows = [_log_row(entry, list(scored)) for entry in listed]
+        waits = any(entry.manifest.rows.pending for entry in listed if entry.manifest)
+        fates = {"learned": "learned", "held_out": "held out", "rejected": "rejected", "duplicate": "dupl."}
+        fates |= {"pending": "pending"} if waits else {}
+        columns = ("", "status", "read", *fates.values(), *scored.values(), "s", "why")
+        rows = [_log_row(entry, list(fates), list(scored)) for entry in listed]
         display(*([model, table(columns, rows, left=("status", "why"))] if rows else [f"{model}: no version yet"]))
 
 
@@ -75,14 +78,13 @@ def _task(manifest: Manifest) -> str:
     return str(schema.get("task")) if isinstance(schema, dict) else ""
 
 
-def _log_row(entry: Entry, scored: Sequence[str]) -> list[object]:
+def _log_row(entry: Entry, fates: Sequence[str], scored: Sequence[str]) -> list[object]:
     m = entry.manifest
     if m is None:
-        return [entry.version, entry.status, *[None] * 8, "does not verify, was set aside"]
-    rows, scores = m.rows, m.prequential
+        return [entry.version, entry.status, *[None] * (2 + len(fates) + len(scored)), "does not verify, was set aside"]
     return [
-        entry.version, entry.status, rows.read, rows.learned, rows.held_out, rows.rejected, rows.duplicate,
-        *(scores.get(name) for name in scored), f"{_seconds(m):.1f}", _why(m),
+        entry.version, entry.status, m.rows.read, *(getattr(m.rows, fate) for fate in fates),
+        *(m.prequential.get(name) for name in scored), f"{_seconds(m):.1f}", _why(m),
     ]  # fmt: skip
 
 
