@@ -76,8 +76,13 @@ class RowCounts:
         >>> RowCounts(read=10, learned=8, held_out=1, pending=2).conserved(pending_before=1)
         True
         """
+        return min(asdict(self).values()) >= 0 and pending_before == self.pending_before
+
+    @property
+    def pending_before(self) -> int:
+        """How many rows must have waited before the night: those with a fate that were not read."""
         gone = self.learned + self.held_out + self.rejected + self.duplicate + self.excluded
-        return min(asdict(self).values()) >= 0 and self.read + pending_before == gone + self.pending
+        return gone + self.pending - self.read
 
 
 @dataclass(frozen=True)

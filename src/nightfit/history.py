@@ -133,7 +133,8 @@ def _columns(manifest: Manifest) -> list[dict[str, Any]]:
 def _show_rows(m: Manifest) -> list[Sequence[object]]:
     night: Any = m.night
     state: Any = m.state
-    rows = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in asdict(m.rows).items() if n or what == "read")
+    counts = {"read": m.rows.read, "pending before": m.rows.pending_before, **asdict(m.rows)}
+    rows = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in counts.items() if n or what == "read")
     return [
         [
             "committed",
