@@ -16,7 +16,7 @@ from pipe import CONFIG, Pipe, make_rows
 
 
 def nights(root: Path) -> Pipe:
-    """Run three nights of new rows, rows that come again, conflicts, and rows that wait, whatever the sizes of slices."""
+    """Run three nights of new rows, rows that come again, conflicts, and rows that wait."""
     root.mkdir()
     pipe, draw = Pipe(root, CONFIG.replace("[[sources]]", "holdout = 0.2\n[[sources]]")), random.Random(3)  # noqa: S311
     rows = make_rows(900)
