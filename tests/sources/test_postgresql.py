@@ -381,6 +381,17 @@ class TestBothWays:
             for after in slow[1][:3]:
                 assert seen(src, after) == seen_by_psycopg(src, after)
 
+    def test_a_padded_cursor(self, url: str, db: sa.Connection) -> None:
+        """A char(n) is compared in full, not cut to its first character."""
+        run(db, "DROP TABLE IF EXISTS rows CASCADE")
+        run(db, "CREATE TABLE rows (code char(4), id bigserial)")
+        run(db, "INSERT INTO rows (code) VALUES ('aa'), ('ab'), ('b')")
+        src = source(url, cursor=("code",), key=("id",))
+        fast, cursors, error = seen(src, None)
+        assert (fast, cursors, error) == seen_by_psycopg(src, None)
+        assert sum(len(rows) for _, _, rows in fast) == 3
+        assert seen(src, cursors[0]) == seen_by_psycopg(src, cursors[0])
+
     def test_it_is_used(self, url: str, db: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
         """The faster way is taken where the types allow it, and left where they do not."""
         monkeypatch.setattr(sqlreading, "stream", None)  # the slower way

@@ -162,8 +162,9 @@ def reader_of(connection: sa.Connection, keyset: Keyset, names: Sequence[str]) -
     return Reader(connection, keyset, names, [known[oid] for oid in oids], [casts[oid] for oid in oids])
 
 
+# Without a type modifier (-1, not NULL) a char(4) is called bpchar; "character" would be cut to one.
 _TYPE_NAMES = sa.text("""
-    SELECT CAST(oid AS bigint), format_type(oid, NULL), CAST(typtype AS text) FROM pg_type
+    SELECT CAST(oid AS bigint), format_type(oid, -1), CAST(typtype AS text) FROM pg_type
     WHERE CAST(oid AS bigint) = ANY(CAST(:oids AS bigint[]))
 """)
 
