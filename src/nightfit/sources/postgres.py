@@ -15,7 +15,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 import adbc_driver_manager
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
@@ -25,37 +24,10 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from nightfit.sources.database import chunk_rows
 from nightfit.sources.sqlblocks import Block, NotTheSameError
-from nightfit.sources.sqlvalues import to_array
+from nightfit.sources.sqlvalues import ArrowValues, to_array
 
 if TYPE_CHECKING:
     from nightfit.sources.keyset import Keyset, Position
-
-
-@dataclass(frozen=True)
-class ArrowValues:
-    """A column of Arrow's values, each made the driver's when it is asked for."""
-
-    array: Any
-    convert: Callable[[Any], Any]
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __getitem__(self, i: int) -> Any:  # noqa: ANN401
-        return self.convert(self.array[i].as_py())
-
-    def since(self, n: int) -> ArrowValues:
-        """See `Column`."""
-        return ArrowValues(self.array.slice(n), self.convert)
-
-    def types(self) -> set[type]:
-        """See `Column`: all have one."""
-        return {type(self[0])} if len(self) else set()
-
-    def repeated(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """See `Column`."""
-        equal = pc.equal(self.array.slice(1), self.array.slice(0, max(len(self) - 1, 0)))
-        return np.asarray(equal.to_numpy(zero_copy_only=False), np.bool_)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from nightfit.sources.keyset import Position
 
 
-class NotTheSameError(Exception):
+class HandedOverError(Exception):
+    """A reader leaves the rows after its last one to the next reader."""
+
+
+class NotTheSameError(HandedOverError):
     """A faster reader cannot give these rows as the driver would; the driver goes on from the last one."""
 
 

@@ -14,7 +14,7 @@ from nightfit.errors import DataError
 from nightfit.sources.base import Chunk, KeepCursor, step_over
 from nightfit.sources.database import listed, stream
 from nightfit.sources.overlap import Overlap
-from nightfit.sources.sqlblocks import Block, NotTheSameError, beyond, block_of
+from nightfit.sources.sqlblocks import Block, HandedOverError, beyond, block_of
 from nightfit.sources.sqliteblocks import blocks as sqlite_blocks
 from nightfit.sources.sqlmarks import Mark, Marks, Tail
 from nightfit.sources.sqlvalues import Column
@@ -80,18 +80,25 @@ class Reading:
                     mark = marks[len(block)]
                     tail = marks.tail_at(len(block), mark.ties)
                     yield self._chunk(block, marks.start, marks), mark
-            except NotTheSameError:
+            except HandedOverError:
                 continue
             return
 
     def _fast_ways(self) -> Iterator[Callable[[Mark], Iterator[Block]]]:
-        """Offer a reader that is faster and gives the same values, where there is one."""
-        if self.connection.dialect.name != "postgresql" or find_spec("adbc_driver_postgresql") is None:
-            return
-        from nightfit.sources.postgres import reader_of
+        """Offer readers that are faster and give the same values, where there are some."""
+        dialect = self.connection.dialect.name
+        if dialect == "postgresql" and find_spec("adbc_driver_postgresql"):
+            from nightfit.sources import postgres
 
-        if reader := reader_of(self.connection, self.keyset, self.names):
-            yield lambda mark: reader.blocks(mark.after, self.limit.upto if self.limit else None)
+            if reader := postgres.reader_of(self.connection, self.keyset, self.names):
+                yield lambda mark: reader.blocks(mark.after, self.limit.upto if self.limit else None)
+        if dialect == "sqlite" and find_spec("adbc_driver_sqlite"):
+            from nightfit.sources import sqlitearrow
+
+            if many := sqlitearrow.reader_of(self.connection, self.keyset, self.names):
+                for _ in range(sqlitearrow.N_TRIES):
+                    yield lambda mark: many.first(self._blocks(mark))
+                    yield lambda mark: many.others(mark.after)
 
     def _blocks(self, mark: Mark) -> Iterator[Block]:
         statement = self.keyset.rows(*self._allowed(mark))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nightfit.errors import ConfigError
 
@@ -87,6 +88,33 @@ class Values:
         """See `Column`."""
         pairs = map(operator.eq, self.values, islice(self.values, 1, None))
         return np.fromiter(pairs, np.bool_, max(len(self) - 1, 0))
+
+
+@dataclass(frozen=True)
+class ArrowValues:
+    """A column of Arrow's values, each made the driver's by `convert` when it is asked for."""
+
+    array: Any
+    convert: Callable[[Any], Any] = lambda value: value
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, i: int) -> Any:  # noqa: ANN401
+        return self.convert(self.array[i].as_py())
+
+    def since(self, n: int) -> ArrowValues:
+        """See `Column`."""
+        return ArrowValues(self.array.slice(n), self.convert)
+
+    def types(self) -> set[type]:
+        """See `Column`: all have one."""
+        return {type(self[0])} if len(self) else set()
+
+    def repeated(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """See `Column`."""
+        equal = pc.equal(self.array.slice(1), self.array.slice(0, max(len(self) - 1, 0)))
+        return np.asarray(equal.to_numpy(zero_copy_only=False), np.bool_)
 
 
 _TAGGED: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
