@@ -60,7 +60,7 @@ _TYPE_NAMES = {pa.string(): "text", pa.float64(): "real", pa.int64(): "integer"}
 
 @dataclass
 class Reader:
-    """Reads rows of a keyset beside the transaction of a connection, made by `reader_of`.
+    """Reads rows of a keyset beside the transaction of a connection, made by `reader_of_table`.
 
     `reals` are the columns that SQLite gives no whole numbers of.
     """
@@ -140,7 +140,7 @@ class Reader:
         return array
 
 
-def reader_of(connection: sa.Connection, keyset: Keyset, names: Sequence[str]) -> Reader | None:
+def reader_of_table(connection: sa.Connection, keyset: Keyset, names: Sequence[str]) -> Reader | None:
     """Make a reader for an ordinary table; None for others, and for files that are to be opened in a way of their own.
 
     What queries, views and generated columns compute may depend on the version of SQLite.

@@ -88,15 +88,15 @@ class Reading:
         """Offer readers that are faster and give the same values, where there are some."""
         dialect = self.connection.dialect.name
         if dialect == "postgresql" and find_spec("adbc_driver_postgresql"):
-            from nightfit.sources import postgres
+            from nightfit.sources.postgres import reader_of
 
-            if reader := postgres.reader_of(self.connection, self.keyset, self.names):
+            if reader := reader_of(self.connection, self.keyset, self.names):
                 yield lambda mark: reader.blocks(mark.after, self.limit.upto if self.limit else None)
         if dialect == "sqlite" and find_spec("adbc_driver_sqlite"):
-            from nightfit.sources import sqlitearrow
+            from nightfit.sources.sqlitearrow import N_TRIES, reader_of_table
 
-            if many := sqlitearrow.reader_of(self.connection, self.keyset, self.names):
-                for _ in range(sqlitearrow.N_TRIES):
+            if many := reader_of_table(self.connection, self.keyset, self.names):
+                for _ in range(N_TRIES):
                     yield lambda mark: many.first(self._blocks(mark))
                     yield lambda mark: many.others(mark.after)
 
