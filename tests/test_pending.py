@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 from pathlib import Path
@@ -266,3 +267,82 @@ def test_a_pending_row_keeps_its_values_exactly(pipe: Pipe) -> None:
     straight.append(rows)
     straight.night()
     assert straight.weights() == pipe.weights()
+
+
+def test_a_label_that_is_no_label_brings_nothing(pipe: Pipe) -> None:
+    """An empty text in the target's column of a database labels no row, and makes no version night after night."""
+    pipe.config = CONFIG.replace('url = "a.csv"', 'url = "sqlite:///b.db"\ntable = "t"')
+    rows = make_rows(40)
+    pipe.insert([{**row, "y": ""} if row["id"] == 7 else row for row in rows])
+    assert counts(pipe.night()) == {"read": 40, "used": 39, "pending": 1}
+    assert [pipe.night().status for _ in range(3)] == ["nothing"] * 3
+
+
+def test_nights_without_rows_cost_no_memory_of_known_ones(pipe: Pipe) -> None:
+    """Expiring rows make versions of their own, which take no place among the 32 nights whose rows are known."""
+    pipe.config = CONFIG.replace("[[sources]]", 'label_wait = "1d"\n[[sources]]')
+    rows = make_rows(30)
+    pipe.append(rows)
+    pipe.night()
+    for i in range(40):
+        pipe.append(without(make_rows(1, start=1000 + i)))
+        pipe.night()
+        pipe.n_runs += 2
+        pipe.night()
+    pipe.append(rows)
+    assert counts(pipe.night())["duplicate"] == 30
+
+
+def test_columns_outlive_a_guess_of_the_task(two: Pipe) -> None:
+    """A first night without labels is taken for classes; when the labels turn out to be a quantity, columns stay."""
+    rows = [{**row, "y": round(3 * row["x1"] + row["x2"], 3)} for row in make_rows(300)]
+    two.append(features(rows), "rows.csv")
+    two.night()
+    two.append(labels(rows), "labels.csv")
+    assert counts(two.night()) == {"read": 300, "used": 300, "duplicate": 300}
+    schema: Any = two.head().state["schema"]
+    assert schema["task"] == "regression"
+    assert {column["name"] for column in schema["columns"]} == {"x1", "x2", "c"}
+
+
+def test_a_full_export_may_change_with_the_label(pipe: Pipe) -> None:
+    """The row that brought a label, delivered again, is a duplicate; so is one that waits and has a new column."""
+    rows = make_rows(40)
+    pipe.append(without(rows))
+    pipe.night()
+    closed = [{**row, "x2": 5.5} for row in rows[:20]]
+    for i in range(3):
+        (pipe.root / "a.csv").unlink()
+        export = [{**row, "n": row["id"]} for row in closed + without(rows[20:])]
+        pipe.append(export[i:] + export[:i])
+        night = counts(pipe.night())
+        assert "rejected" not in night
+        assert night["pending"] == 20
+    assert pipe.counts()["learned"] + pipe.counts()["held_out"] == 20
+
+
+def test_labels_of_an_excluded_night_are_not_learned(pipe: Pipe) -> None:
+    """--exclude leaves out the pending rows that the excluded version had labelled."""
+    pipe.append(make_rows(2000))
+    pipe.night()
+    pipe.append(without(make_rows(1500, start=5000)))
+    pipe.night()
+    pipe.append(make_rows(1500, start=5000, flipped=True))
+    refused = pipe.night()
+    assert refused.status == "refused"
+    assert counts(pipe.night(exclude=refused.version)) == {"read": 1500, "excluded": 3000}
+
+
+def test_a_topic_may_mix_rows_and_labels(pipe: Pipe) -> None:
+    """Among JSON records one with key and target alone brings a label, whatever its neighbours hold."""
+    pipe.config = CONFIG.replace("a.csv", "a.jsonl")
+    rows = make_rows(40)
+
+    def write(records: list[Row]) -> None:
+        with (pipe.root / "a.jsonl").open("a") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
+
+    write(features(rows[:20]))
+    assert counts(pipe.night()) == {"read": 20, "pending": 20}
+    write([*labels(rows[:20]), *rows[20:], *labels(rows[20:30]), {"id": 99, "y": 1}])
+    assert counts(pipe.night()) == {"read": 51, "used": 40, "duplicate": 30, "rejected": 1}

@@ -152,11 +152,13 @@ def stage(batches: Iterable[Batch], folder: Path) -> Rows:
 def _rechunk(batches: Iterable[Batch]) -> Iterator[Batch]:
     """Join small batches until a block is full: shuffling within a block needs large ones."""
     held: list[Batch] = []
+    n_held = 0
     for batch in batches:
         held.append(batch)
-        if sum(map(len, held)) >= BLOCK_ROWS:
+        n_held += len(batch)
+        if n_held >= BLOCK_ROWS:
             yield concat(held)
-            held = []
+            held, n_held = [], 0
     if held:
         yield concat(held)
 

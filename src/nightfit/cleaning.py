@@ -57,10 +57,13 @@ def adopt(schema: Schema, tables: Iterable[Any], rules: Rules) -> Schema:
 
 
 def guess_task(tables: Iterable[Any], rules: Rules) -> Task:
-    """Guess from the first table with a target whether it is a quantity."""
-    texts = (as_text(t[rules.target].combine_chunks(), rules.schema.missing) for t in tables if _has_target(t, rules))
-    first = next((text for text in texts if text.null_count < len(text)), None)
-    return "regression" if first is not None and is_quantity(first) else "classification"
+    """Guess from the targets of the tables (of the first 65,536 rows that have one) whether they are a quantity."""
+    texts: list[Any] = []
+    for table in (table for table in tables if _has_target(table, rules)):
+        texts.append(as_text(table[rules.target].combine_chunks(), rules.schema.missing).drop_null())
+        if sum(map(len, texts)) >= _INFER_ROWS:
+            break
+    return "regression" if texts and is_quantity(pa.concat_arrays(texts)) else "classification"
 
 
 def _has_target(table: Any, rules: Rules) -> bool:  # noqa: ANN401
@@ -127,9 +130,25 @@ def clean(
             night.rejects.add(rejects)
             if part.n:
                 night.parts.append(parsed)
+    waiting = (pending or Pending()).key_hashes
+    for asked in (parsed for parsed in night.parts if parsed.looked_up):  # by other models, too
+        asked.fates[~np.isin(asked.hashes.keys, waiting)] = Fate.REJECTED
     settle(night, rules, known, excluded)
     expire(night, rules, now_s)
     return night
+
+
+def labels_found(increment: Increment, rules: Rules, pending: Pending) -> dict[str, str]:
+    """Return the labels (as text) that were looked up, by the keys of the pending rows that they are for."""
+    waiting, found = set(pending.key_texts()), dict[str, str]()
+    for part in increment.looked_up:
+        keys, labels = (
+            _keys(part.table, rules),
+            as_text(part.table[rules.target].combine_chunks(), rules.schema.missing),
+        )
+        pairs = zip(keys.to_pylist(), labels.to_pylist(), strict=True)
+        found.update((key, label) for key, label in pairs if label is not None and key in waiting)
+    return found
 
 
 def _parse(
@@ -138,7 +157,7 @@ def _parse(
     """Parse one chunk: stage its features, hash its keys and values, reject what is of another kind."""
     whole = part.table
     table = whole.drop_columns([name for name in rules.schema.drop if name in whole.column_names])
-    only_labels = _has_only_labels(part, rules)
+    only_labels = has_only_labels(part, rules)
     if only_labels:
         table = table.select([name for name in table.column_names if name in rules.no_features])
     for name in {rules.target, *rules.key} - set(table.column_names):
@@ -167,6 +186,7 @@ def _parse(
         place=part.place,
         fates=check.fates,
         has_features=not only_labels,
+        is_sparse=part.is_sparse and rules.waits,
         looked_up=part.looked_up,
     )
     return parsed, check.rejects
@@ -236,14 +256,16 @@ def _null(column: Any) -> Array:  # noqa: ANN401
 def _check_target(increment: Increment, rules: Rules, delivered: Mapping[str, set[str]]) -> None:
     """Stop where no source has the target, though each of them has delivered rows: it is misspelt.
 
-    With labels that come late one source may have the features, and another, which may have nothing yet, the labels.
+    With labels that come late one source may have the features, and another, which may have nothing yet, the labels;
+    and records that name their own columns may have none yet.
     """
     if not increment.parts or any(rules.target in names for names in delivered.values()):
         return
     there = {part.source: part.names for part in increment.parts}
     if any(rules.target in names for names in there.values()):
         return
-    if rules.waits and set(increment.n_read) - set(there) - set(delivered):
+    some_are_silent = set(increment.n_read) - set(there) - set(delivered)
+    if rules.waits and (some_are_silent or any(part.is_sparse for part in increment.parts)):
         return
     part = increment.parts[0]
     raise DataError(
@@ -257,7 +279,7 @@ def _hint(name: str, names: Sequence[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names)}"
 
 
-def _has_only_labels(part: Part, rules: Rules) -> bool:
+def has_only_labels(part: Part, rules: Rules) -> bool:
     """Say whether a chunk has a key and a target and nothing to predict from: its rows were, or will be, elsewhere."""
     return rules.waits and (part.looked_up or set(part.names) - set(rules.schema.drop) <= rules.no_features)
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from nightfit.batch import Array, Batch, Rows, stage
-from nightfit.cleaning import adopt, guess_task, parse_features, target_of
+from nightfit.cleaning import adopt, guess_task, has_only_labels, parse_features, target_of
 from nightfit.config import ModelConfig
 from nightfit.errors import DataError
 from nightfit.identity import hash_positions
@@ -29,7 +29,7 @@ from nightfit.metrics import Tally
 from nightfit.model import Model
 from nightfit.schema import Rules, Schema, Task
 from nightfit.sources.base import Source
-from nightfit.sources.increment import Cut, Increment, read_increment, read_table, write_table
+from nightfit.sources.increment import Cut, Increment, Part, read_increment, read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _count(increment: Increment, rules: Rules, task: Task) -> tuple[set[str], in
     """Return all labels, and the number of rows that have a target; raises `DataError` if none has."""
     labels: set[str] = set()
     n = 0
-    for part in increment.parts:
+    for part in _with_features(increment, rules):
         column = target_of(part.table, rules, task)
         n += len(column) - column.null_count
         if task == "classification":
@@ -188,11 +188,16 @@ class Piece:
         return Piece(self.path, self.start + start, self.num_rows - start if n is None else n)
 
 
+def _with_features(increment: Increment, rules: Rules) -> Iterator[Part]:
+    """Yield the parts but those that hold labels alone, whose rows are elsewhere: nothing is joined here."""
+    yield from (part for part in increment.parts if not has_only_labels(part, rules))
+
+
 def _with_target(increment: Increment, rules: Rules, task: Task, folder: Path) -> list[Iterator[Piece]]:
     """Return, for each source, an iterator of its staged rows without those that have no target."""
 
     def pieces(source: str) -> Iterator[Piece]:
-        for part in increment.parts:
+        for part in _with_features(increment, rules):
             if part.source == source:
                 table, path = part.table, part.path
                 has_target = pc.is_valid(target_of(table, rules, task))

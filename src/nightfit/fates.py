@@ -100,13 +100,15 @@ class CleanPart:
     """Parsed rows of one place: features, target and key (text) on disk, as are their hashes; `fates` are uint8 [n].
 
     `since` (float64 [n], seconds since 1970) is set for those that were pending before. Of a part that is `looked_up`
-    no row counts: it was not read, but asked for. One without features only brings labels.
+    no row counts: it was not read, but asked for. One without features only brings labels, as does a record of
+    a sparse one that has none.
     """
 
     place: str
     stem: Path
     fates: Array
     has_features: bool = True
+    is_sparse: bool = False
     looked_up: bool = False
     since: Array | None = None
 
@@ -123,6 +125,12 @@ class CleanPart:
         path = self.stem.with_suffix(".arrow")
         write_table(table, path.with_suffix(".part"))  # the old one may be mapped still
         path.with_suffix(".part").replace(path)
+
+    def renew(self, rows: Array, values: Array) -> None:
+        """Remember other values (hashes, uint64 [m]) of some rows (indices, int64 [m])."""
+        hashes = np.load(self._hashes, mmap_mode="r+", allow_pickle=False)
+        hashes[Hashes._fields.index("values"), rows] = values
+        hashes.flush()
 
     @property
     def _hashes(self) -> Path:

@@ -112,6 +112,7 @@ class Known:
     def __init__(self, segments: Sequence[Path]) -> None:
         self._segments = list(segments[:N_NIGHTS])
         self._names = [Segment.open(path).names for path in self._segments]
+        self._places = [name for names in self._names for name in names]
 
     def find(self, keys: Array) -> Met:
         """Look ascending keys (uint64 [n]) up; of several nights the newest counts: a row met again renews its hash."""
@@ -131,4 +132,4 @@ class Known:
 
     def place(self, number: int) -> str:
         """Return the name of a place that `find` numbered."""
-        return [name for names in self._names for name in names][number]
+        return self._places[number]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from nightfit.batch import Array, Rows, stage
 from nightfit.checkpoint import Draft, Manifest, RowCounts, pack, unpack
-from nightfit.cleaning import adopt, clean, guess_task
+from nightfit.cleaning import adopt, clean, guess_task, labels_found
 from nightfit.errors import CheckpointError, ConfigError, DataError
 from nightfit.fates import CleanNight, Fate, too_many_rejects
 from nightfit.gate import LEAST_LOSS, Decision, Evidence, decide
@@ -27,6 +27,7 @@ from nightfit.metrics import constant_loss, row_losses, spread
 from nightfit.model import Model
 from nightfit.pending import FILE as PENDING
 from nightfit.pending import write_pending
+from nightfit.schema import Schema
 from nightfit.standing import EXCLUDED, Standing
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Night:
         self._config, self._standing, self._increment = config, standing, increment
         self._folder, self._request = folder, request
         self.alarms = list(standing.alarms)
+        self._labels_found = labels_found(increment, config.rules, standing.pending)
         self._now = request.now()
         self._now_s = self._now.timestamp()
 
@@ -91,7 +93,8 @@ class Night:
         asked = self._config.rules.task
         head = self._standing.head
         if head is None or (not head.state["n_nights"] and not asked):
-            return asked or guess_task((part.table for part in self._increment.parts), self._config.rules)
+            parts = (*self._increment.parts, *self._increment.looked_up)
+            return asked or guess_task((part.table for part in parts), self._config.rules)
         task = _task_of(head)
         if asked and asked != task and head.state["n_nights"]:
             raise ConfigError(
@@ -113,7 +116,11 @@ class Night:
         head = self._standing.head
         if head is None or _task_of(head) != self.task:
             device, seed = self._request.device.name, self._config.seed
-            return Model.fresh(wanted.kind, wanted.learner, task=self.task, device=device, seed=seed)
+            model = Model.fresh(wanted.kind, wanted.learner, task=self.task, device=device, seed=seed)
+            if head is not None:  # its columns are those of rows that wait
+                columns = Schema.from_json(head.state["schema"])  # type: ignore[arg-type]
+                model.grow(replace(columns, task=self.task, classes=()))
+            return model
         return self._loaded(head, self._standing.files)
 
     def _loaded(self, manifest: Manifest, files: dict[str, bytes]) -> Model:
@@ -244,7 +251,6 @@ class Night:
         if len(self._excluded):
             files[EXCLUDED] = pack({"keys": self._excluded})
         segment = self._standing.lineage.add_segment(night.segment)
-        head = self._standing.head
         return Draft(
             parent=self._standing.version,
             status="accepted" if decision.accepted else "refused",
@@ -255,7 +261,7 @@ class Night:
             verdict=decision.verdict + self._ways_out(decision),
             night={
                 "read": dict(self._increment.n_read),
-                "looked_up": sum(part.n for part in self._increment.looked_up),
+                "looked_up": digest(self._labels_found),
                 "learning": learning,
                 "gate": {"reason": decision.reason, **decision.figures},
                 "settings": settings(self._config, self._standing.name),
@@ -263,7 +269,7 @@ class Night:
                 "why_rejected": night.rejects.why(),
             },
             state=state | {"data": self._data(night)},
-            segments=[segment, *(head.segments if head else [])][:N_NIGHTS],
+            segments=[segment, *self._standing.segments][:N_NIGHTS],
             excluded=self._standing.excluded(self._request.exclude),
             files=files,
         )
@@ -315,6 +321,11 @@ def load_model(
         )
     arrays = {name: unpack(files[f"{name}.safetensors"]) for name in ("model", "learning", "holdout")}
     return Model.load(manifest.state, arrays, wanted.learner, device=device, seed=seed)
+
+
+def digest(labels: dict[str, str]) -> str:
+    """Return a digest of labels that were looked up; empty where there are none."""
+    return hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest()[:16] if labels else ""
 
 
 def settings(config: Config, name: str) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightfit.checkpoint import RowCounts
+from nightfit.cleaning import labels_found
 from nightfit.errors import NightfitError
-from nightfit.night import MANY_REFUSALS, Night, Request, settings
+from nightfit.night import MANY_REFUSALS, Night, Request, digest, settings
 from nightfit.sources.base import Acknowledging, Source, Surroundings
 from nightfit.sources.increment import Increment, look_up, read_increment
 from nightfit.sources.make import make_source
@@ -132,8 +133,8 @@ def _acknowledge(config: Config, pipeline: Pipeline, sources: Sequence[Source]) 
 
 
 def _has_news(config: Config, standing: Standing, increment: Increment, request: Request) -> bool:
-    """Say whether there is anything to commit: rows, labels of rows that wait, their end, or a cursor to be kept."""
-    if increment.n_rows or increment.looked_up:
+    """Say whether there is anything to commit: rows, the end of rows that wait, or a cursor to be kept."""
+    if increment.n_rows:
         return True
     if standing.head and increment.keeps_cursors and increment.cursors != standing.cursors:
         return True
@@ -143,7 +144,8 @@ def _has_news(config: Config, standing: Standing, increment: Increment, request:
 def _night(config: Config, standing: Standing, increment: Increment, folder: Path, request: Request) -> NightResult:
     """Do one model's night, and commit it; nothing new, and a verdict that still stands, commit nothing."""
     started = time.monotonic()
-    if not _has_news(config, standing, increment, request):
+    found = labels_found(increment, config.rules, standing.pending)
+    if not (found or _has_news(config, standing, increment, request)):
         since = f"version {standing.head.version} of {standing.head.created_at}" if standing.head else "the start"
         return NightResult(
             standing.name, "nothing", f"nothing new since {since}", notes=increment.notes, alarms=standing.alarms
@@ -151,11 +153,7 @@ def _night(config: Config, standing: Standing, increment: Increment, folder: Pat
     last = standing.refused[-1] if standing.refused else None
     asked = request.accept is not None or (last and request.exclude not in {None, *last.excluded})
     changed = last and last.night.get("settings") != settings(config, standing.name)
-    repeats = (
-        last
-        and last.cursors == increment.cursors
-        and last.night["looked_up"] == sum(part.n for part in increment.looked_up)
-    )
+    repeats = last and last.cursors == increment.cursors and last.night.get("looked_up", "") == digest(found)
     if last and repeats and not asked and not changed:
         return NightResult(
             standing.name,

@@ -44,9 +44,13 @@ class Pending:
         """The identities, uint64 [n]."""
         return self._numbers("key_hash") if len(self) else np.zeros(0, np.uint64)
 
+    def key_texts(self) -> list[str]:
+        """Return the keys as text."""
+        return list(self.table["key"].to_pylist()) if len(self) else []
+
     def waiting_keys(self) -> list[tuple[str, ...]]:
         """Return the keys as text, part by part."""
-        return [tuple(key.split(KEY_PARTS)) for key in self.table["key"].to_pylist()] if len(self) else []
+        return [tuple(key.split(KEY_PARTS)) for key in self.key_texts()]
 
     def n_expired(self, rules: Rules, now_s: float) -> int:
         """Count those whose label did not come in time; `now_s` is in seconds since 1970."""

@@ -51,6 +51,8 @@ class _Slice:
     """Rows (bool [n]) that leave no identity whatever their fate: the row that they repeat still waits."""
     labels: list[tuple[Array, Array]] = field(default_factory=list)
     """Rows that get a label, and the rows that bring it, as indices."""
+    renewed: list[tuple[Array, Array]] = field(default_factory=list)
+    """Rows that wait on, and what their values hash to since they came again with new columns."""
     conflicts: list[tuple[int, str, int]] = field(default_factory=list)
     """Rows that are rejected, why, and the row of the slice that they contradict (-1: one of an earlier night)."""
 
@@ -77,6 +79,10 @@ def settle(night: CleanNight, rules: Rules, known: Known, excluded: Array) -> No
                 of_part = rows.part == i
                 part.fates[rows.local[of_part]] = rows.fates[of_part]
             _reject(night, rows, rules, known)
+            for to, values in rows.renewed:
+                for i in np.unique(rows.part[to]).tolist():
+                    chosen = rows.part[to] == i
+                    night.parts[i].renew(rows.local[to[chosen]], values[chosen])
             where = np.stack([rows.part, rows.local], 1)
             labels.extend((where[to], where[by]) for to, by in rows.labels)
             used = np.isin(rows.fates, (Fate.LEARNED, Fate.HELD_OUT, Fate.DUPLICATE)) & ~rows.forgets
@@ -102,7 +108,10 @@ def _slices(night: CleanNight, known: Known) -> Iterator[_Slice]:
                 at = np.flatnonzero(np.asarray(hashes.keys) >> np.uint64(64 - bits) == number)
             columns = [np.asarray(a)[at] for a in (hashes.keys, hashes.values, hashes.added, hashes.targets)]
             n = len(at)
-            found.append([*columns, np.full(n, i), at, part.fates[at], np.full(n, not part.has_features)])
+            only_labels = np.full(n, not part.has_features)
+            if part.is_sparse:  # no feature has a value: their hash is 0
+                only_labels |= (columns[1] == columns[3]) & (columns[3] != 0)
+            found.append([*columns, np.full(n, i), at, part.fates[at], only_labels])
         if found:
             columns = [np.concatenate(column) for column in zip(*found, strict=True)]
             order = np.argsort(columns[0], kind="stable")
@@ -196,10 +205,14 @@ def _decide_late(rows: _Slice, index: Array, rules: Rules) -> None:
     rows.fates[index] = fates
 
     refers = is_carrier | (same & (only_label | (targets == 0))) | is_bringer
-    rows.said[index] = np.where(refers, ref_features + ref_target, rows.values[index])
+    values = rows.values[index]
+    last_said = np.where(takes_label & ~only_label[bringer], values[bringer], ref_features[starts] + ref_target[starts])
+    rows.said[index] = np.where(refers, last_said[group], values)
     rows.said_target[index] = np.where(refers, ref_target, targets)
     rows.forgets[index] = (is_new & waits & ~takes_label)[group]
     rows.labels.append((index[carrier[takes_label]], index[bringer[takes_label]]))
+    repeats = np.flatnonzero(same & (targets == 0) & (bare == ref_features) & rows.forgets[index])
+    rows.renewed.append((index[carrier[group[repeats]]], features[repeats]))
     for i in np.flatnonzero((fates == Fate.REJECTED) & ~alone).tolist():
         _contradict(rows, int(index[i]), int(index[carrier[group[i]]]) if is_new[group[i]] else -1)
     rows.conflicts += [
@@ -229,7 +242,7 @@ def _reject(night: CleanNight, rows: _Slice, rules: Rules, known: Known) -> None
         return (table[rules.key[0]] if rules.key else None), night.parts[part].hashes.rows
 
     found = []
-    for row, reason, other in rows.conflicts:
+    for row, reason, other in sorted(rows.conflicts, key=lambda conflict: int(rows.part[conflict[0]])):
         part = night.parts[rows.part[row]]
         if other != row:
             earlier = known.place(int(rows.met.places[row])) if other < 0 else night.parts[rows.part[other]].place

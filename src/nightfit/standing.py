@@ -67,6 +67,14 @@ class Standing:
         return dict(self.refused[-1].night["read"]) if self.refused else {}  # type: ignore[arg-type]
 
     @property
+    def segments(self) -> list[str]:
+        """The identities of the nights before, newest first; the head's own only if it used a row."""
+        if self.head is None:
+            return []
+        rows = self.head.rows
+        return self.head.segments[0 if rows.learned + rows.held_out + rows.duplicate else 1 :]
+
+    @property
     def pending(self) -> Pending:
         """The rows that wait for their label."""
         return Pending.of(self.files)
@@ -125,8 +133,8 @@ class Standing:
         """Return the keys that a version was the first to read: not its ancestry, nor older ones beside it."""
         manifest = self.lineage.manifest(version)
         waiting = Pending.of(self.lineage.load(manifest, [FILE] if FILE in manifest.files else []))
-        keys = np.union1d(self.segment(manifest.segments[0]).keys, waiting.key_hashes)
-        keys = np.setdiff1d(keys, self.pending.key_hashes)
+        new = np.setdiff1d(waiting.key_hashes, self.pending.key_hashes)
+        keys = np.union1d(self.segment(manifest.segments[0]).keys, new)  # those that it brought labels for, too
         older = (m.segments[:1] for m in self.lineage.newest_first() if m.version < version)
         for sha in {*manifest.segments[1:], *(sha for shas in older for sha in shas)} - {manifest.segments[0]}:
             try:

@@ -113,7 +113,8 @@ class RedisSource:
                 socket_connect_timeout=self.config.timeout_s,
                 retry=Retry(NoBackoff(), 0),  # the next night tries again
             )
-        except ValueError as error:
+            client.connection_pool.make_connection()  # which knows what options there are
+        except (ValueError, TypeError) as error:
             raise ConfigError(
                 f"the url of source {self.name!r} must be one of Redis, however: {self._address.scrub(error)}; mend it"
             ) from None
