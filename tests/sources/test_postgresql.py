@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nightfit.errors import GapError, NightfitError
+from nightfit.errors import ConfigError, GapError, NightfitError
 from nightfit.sources import database, latecommits, sqlreading
 from nightfit.sources.sql import SqlSource
 from nightfit.testing import check_source
@@ -351,6 +351,15 @@ COLUMNS: dict[str, tuple[str, st.SearchStrategy[str]]] = {
     "list": ("int[]", st.sampled_from(["{}", "{1,NULL}"])),
     "span": ("interval", st.sampled_from(["1 day", "-00:00:01"])),
 }
+
+
+def test_a_cursor_must_be_exact(url: str, db: sa.Connection) -> None:
+    """A 4-byte float equals none of the values that were read of it: it can be no cursor and no key."""
+    run(db, "DROP TABLE IF EXISTS rows CASCADE")
+    run(db, "CREATE TABLE rows (at real, id int)")
+    for cursor, key in ((("at",), ("id",)), (("id",), ("at",))):
+        with pytest.raises(ConfigError, match="'at' is a float of 4 bytes"):
+            list(source(url, cursor=cursor, key=key).read(None, lambda _: None))
 
 
 class TestBothWays:

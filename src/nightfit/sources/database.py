@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
@@ -22,6 +22,10 @@ from nightfit.sources.base import CHUNK_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+
+_SINGLE = {"postgresql": 700, "mysql": 4, "mariadb": 4}
+"""What drivers call a float of 4 bytes, by the dialect: the oid in pg_type, the protocol's number of FLOAT."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,12 @@ class Rows:
                 "more than once; rename one of them in the query"
             )
         return relation, names
+
+    def inexact(self, connection: sa.Connection, relation: sa.FromClause) -> set[str]:
+        """Name the columns of 4-byte floats: none of their values equals the 8-byte one that the driver makes of it."""
+        code = _SINGLE.get(connection.dialect.name)
+        result = connection.execute(select_all(relation).where(sa.false()))
+        return {column[0] for column in cast("Any", result.cursor).description if column[1] == code} if code else set()
 
     def _subquery(self, query: str) -> sa.FromClause:
         bare = query.strip().rstrip(";")

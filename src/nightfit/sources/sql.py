@@ -94,6 +94,7 @@ class SqlSource:
         with self._rows.connected() as connection:
             relation, names = self._rows.relation(connection)
             self._check_order(names)
+            self._check_exact(self._rows.inexact(connection, relation))
             keyset, mark = Keyset(relation, self.order, len(self.cursor)), Mark.from_json(after)
             limit = _limit(connection, keyset, mark)
             in_one_snapshot(connection)
@@ -123,6 +124,15 @@ class SqlSource:
             if {*self.key, self.target} <= set(names):
                 in_one_snapshot(connection)
                 yield from look_up(connection, relation, names, key=self.key, target=self.target, keys=keys)
+
+    def _check_exact(self, inexact: set[str]) -> None:
+        """Stop at a position that no row would be found at again, nor left out at."""
+        for name in self.order:
+            if name in inexact:
+                raise ConfigError(
+                    f"cursor and key of {self._rows.label} must be compared exactly, however {name!r} is a float of 4 "
+                    "bytes; cast it to double precision in a query, or name another column"
+                )
 
     def _check_order(self, names: list[str]) -> None:
         for role, wanted in (("cursor", self.cursor), ("key", self.key)):
