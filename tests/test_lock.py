@@ -24,7 +24,8 @@ with pipeline_lock(pathlib.Path(sys.argv[1])):
     time.sleep(60)
 """
 FORK = HOLD.replace(
-    '    print("held", flush=True)', '    import os\n    print("held" if os.fork() else "child", flush=True)'
+    '    print("held", flush=True)',
+    '    import os\n    os.write(1, b"held\\n" if os.fork() else b"child\\n")',  # in one piece: both write at a time
 )
 
 
