@@ -24,6 +24,7 @@ LAYERS = [
     ["checkpoint"],
     ["lock", "store"],
     ["config", "standing"],
+    ["evidence"],
     ["night", "predict", "init", "report"],
     ["nightly", "doctor", "testing"],
     ["compare", "render"],

@@ -14,16 +14,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from nightfit.batch import Array, Rows, stage
+from nightfit.batch import Rows, stage
 from nightfit.checkpoint import Draft, Manifest, RowCounts, pack, unpack
 from nightfit.cleaning import adopt, clean, guess_task, labels_found
-from nightfit.errors import CheckpointError, ConfigError, DataError
+from nightfit.errors import ConfigError, DataError
+from nightfit.evidence import Kept, collect, find_kept
 from nightfit.fates import CleanNight, Fate, too_many_rejects
-from nightfit.gate import LEAST_LOSS, Decision, Evidence, decide
-from nightfit.known import N_NIGHTS, Segment
-from nightfit.metrics import constant_loss, row_losses, spread
+from nightfit.gate import Decision, decide
+from nightfit.known import N_NIGHTS
+from nightfit.metrics import constant_loss
 from nightfit.model import Model
 from nightfit.pending import FILE as PENDING
 from nightfit.pending import write_pending
@@ -79,7 +78,7 @@ class Night:
         learning = self._learn(candidate, night)
         self._say("deciding")
         held_out = self._stage(night, candidate, Fate.HELD_OUT)
-        evidence = self._evidence(champion, candidate, night, held_out)
+        evidence = collect(champion, candidate, night, held_out, folder=self._folder, kept=self._kept())
         decision = decide(evidence, self._config.gate, override=self._request.accept)
         for block in held_out.chunks():
             candidate.holdout.add(block)
@@ -102,10 +101,6 @@ class Night:
                 f"{head.model}; set it back, or give the model or the pipeline a new name"
             )
         return asked or task
-
-    @property
-    def _is_quantity(self) -> bool:
-        return self.task == "regression"
 
     def _load(self) -> Model:
         """Return the head's model, or a fresh one: the first night is not special.
@@ -197,41 +192,11 @@ class Night:
         name = "-".join(fate.name for fate in fates).lower()
         return stage(night.encode(model.schema, *fates), self._folder / name)
 
-    def _evidence(self, champion: Model, candidate: Model, night: CleanNight, held_out: Rows) -> Evidence:
-        """Let candidate and champion predict the same held-out rows: tonight's, and the memory's."""
-        if not champion.n_nights:
-            return Evidence(finite=candidate.is_finite(), has_champion=False)
-        seen = stage(night.encode(champion.schema, Fate.HELD_OUT), self._folder / "held_out_champion")
-        kept, beside = self._kept(champion, night)
-        unit = spread(np.concatenate([champion.holdout.batch.y, seen.y])) if self._is_quantity else 1.0
-        return Evidence(
-            loss="squared error" if self._is_quantity else "log loss",
-            least_loss=LEAST_LOSS * unit,
-            finite=candidate.is_finite(),
-            tonight_candidate=candidate.losses(held_out),
-            tonight_champion=champion.losses(seen),
-            memory_candidate=_losses(candidate),
-            memory_champion=_losses(champion),
-            kept_candidate=kept,
-            kept_champion=beside,
-        )
+    def _kept(self) -> Kept | None:
+        return find_kept(self._standing, self._request.exclude, self._load_kept, self.alarms.append)
 
-    def _kept(self, champion: Model, night: CleanNight) -> tuple[Array, Array]:
-        """Return the losses of the candidate kept by an earlier night, and the champion's, on rows new to both.
-
-        One that learned what is excluded by now is not asked.
-        """
-        excluded = self._standing.excluded(self._request.exclude)
-        for manifest in (m for m in self._standing.refused if _is_forgetting(m) and m.excluded == excluded):
-            try:
-                kept = self._loaded(manifest, self._standing.lineage.load(manifest))
-                segment = self._standing.segment(manifest.segments[0])
-            except CheckpointError as error:
-                self.alarms.append(f"{error}; the candidate that was kept cannot be tried")
-                break
-            losses = [_new_losses(model, night, segment) for model in (kept, champion)]
-            return losses[0], losses[1]
-        return np.zeros(0), np.zeros(0)
+    def _load_kept(self, manifest: Manifest) -> Model:
+        return self._loaded(manifest, self._standing.lineage.load(manifest))
 
     def _draft(
         self,
@@ -343,27 +308,6 @@ def _task_of(manifest: Manifest) -> Task:
     schema: Any = manifest.state["schema"]
     task: Task = schema["task"]
     return task
-
-
-def _losses(model: Model) -> Array:
-    """Return the model's losses on its holdout memory."""
-    batch = model.holdout.batch
-    return row_losses(model.predict(batch), batch.y) if len(batch) else np.zeros(0)
-
-
-def _new_losses(model: Model, night: CleanNight, seen: Segment) -> Array:
-    """Return the model's losses on tonight's clean rows that are not in a segment."""
-    losses = [np.zeros(0)]
-    for batch in night.encode(model.schema, Fate.LEARNED, Fate.HELD_OUT):
-        new = batch.take(~seen.find(batch.key_hash)[0])
-        if len(new):
-            losses.append(row_losses(model.predict(new), new.y))
-    return np.concatenate(losses)
-
-
-def _is_forgetting(manifest: Manifest) -> bool:
-    gate = manifest.night.get("gate")
-    return isinstance(gate, dict) and gate.get("reason") == "forgetting"
 
 
 def _figure(value: float) -> float | None:
