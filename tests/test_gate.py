@@ -24,7 +24,6 @@ def evidence(tonight: float = 0.0, memory: float = 0.0, *, n: int = 1000, n_memo
     noise = noise - noise.mean() if len(noise) else noise
     t, m = losses(0.5, n, 1), losses(0.5, n_memory, 2)
     return Evidence(
-        finite=True,
         tonight_candidate=t + 0.5 * tonight + noise[:n],
         tonight_champion=t,
         memory_candidate=m + 0.5 * memory + noise[n:],
@@ -34,8 +33,8 @@ def evidence(tonight: float = 0.0, memory: float = 0.0, *, n: int = 1000, n_memo
 
 def test_the_first_is_accepted_if_it_is_finite() -> None:
     """Without a champion there is nothing to be worse than; what is not finite is refused even so."""
-    assert decide(Evidence(finite=True, has_champion=False), CONFIG).verdict == "accepted: it is the first"
-    refused = decide(Evidence(finite=False, has_champion=False), CONFIG)
+    assert decide(Evidence(has_champion=False), CONFIG).verdict == "accepted: it is the first"
+    refused = decide(Evidence(broken="its weights are odd", has_champion=False), CONFIG)
     assert (refused.accepted, refused.reason) == (False, "broken")
 
 
@@ -52,7 +51,7 @@ def test_identical_models_are_never_refused() -> None:
     """A candidate that predicts as the champion does is accepted, whatever the rows."""
     for seed in range(200):
         same = losses(0.5, 300, seed)
-        assert decide(Evidence(True, same, same, same, same), CONFIG).accepted
+        assert decide(Evidence(same, same, same, same), CONFIG).accepted
 
 
 @pytest.mark.parametrize("share", [0.2, 1.0])
@@ -60,7 +59,7 @@ def test_a_clearly_worse_candidate_is_always_refused(share: float) -> None:
     """Worse by a fifth of the loss, on a thousand noisy rows, is seen in each of 200 nights."""
     for seed in range(200):
         champion, noise = losses(0.5, 1000, seed), np.random.default_rng(seed).normal(0, 0.3, 1000)
-        assert decide(Evidence(True, champion + 0.5 * share + noise, champion), CONFIG).reason == "worse"
+        assert decide(Evidence(champion + 0.5 * share + noise, champion), CONFIG).reason == "worse"
 
 
 @pytest.mark.parametrize("n", [200, 1000])
@@ -69,7 +68,7 @@ def test_false_refusals_are_rare(n: int) -> None:
     random, n_refused = np.random.default_rng(11), 0
     for _ in range(2000):
         row, ours, theirs = random.exponential(0.5, n), random.exponential(0.2, n), random.exponential(0.2, n)
-        n_refused += not decide(Evidence(True, row + ours, row + theirs), CONFIG).accepted
+        n_refused += not decide(Evidence(row + ours, row + theirs), CONFIG).accepted
     assert n_refused < 100
 
 
@@ -79,7 +78,7 @@ def test_too_few_rows_are_no_evidence() -> None:
     assert few.accepted
     assert few.verdict == "accepted: not enough evidence, 199 held-out rows of the 200 needed"
     assert decide(evidence(3.0, 3.0, n=100, n_memory=100), CONFIG).reason == "worse"
-    assert decide(Evidence(finite=True), CONFIG).accepted, "and none at all are not either"
+    assert decide(Evidence(), CONFIG).accepted, "and none at all are not either"
 
 
 def test_the_margin_is_allowed() -> None:
@@ -87,15 +86,15 @@ def test_the_margin_is_allowed() -> None:
     champion = losses(0.5, 1000)
     for share, accepted in ((0.009, True), (0.011, False)):
         candidate = champion + share * champion.mean()
-        assert decide(Evidence(True, candidate, champion), CONFIG).accepted is accepted
-    assert decide(Evidence(True, champion * 1.2, champion), GateConfig(margin=1.0)).accepted
+        assert decide(Evidence(candidate, champion), CONFIG).accepted is accepted
+    assert decide(Evidence(champion * 1.2, champion), GateConfig(margin=1.0)).accepted
 
 
 def test_next_to_nothing_is_no_difference() -> None:
     """Where the champion hardly errs, a share of its loss is no difference that anyone would notice."""
     champion = np.full(1000, 1e-6)
-    assert decide(Evidence(True, champion * 3, champion), CONFIG).accepted
-    assert decide(Evidence(True, champion + 0.01, champion), CONFIG).reason == "worse"
+    assert decide(Evidence(champion * 3, champion), CONFIG).accepted
+    assert decide(Evidence(champion + 0.01, champion), CONFIG).reason == "worse"
 
 
 def test_forgetting_is_refused_until_later_rows_decide() -> None:

@@ -14,6 +14,7 @@ LAYERS = [
     ["batch", "device", "sources.base"],
     ["identity", "kinds", "known", "moments"],
     ["metrics"],
+    ["demands"],
     ["calibration", "mixture", "gate", "memory", "normaliser", "schema"],
     ["quantity"],
     ["scorer"],

@@ -129,6 +129,9 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
         raise ConfigError(
             f"schema.drop must leave the target and the key, however it names '{name}'; take it out there"
         )
+    gate = build(GateConfig, document.get("gate", {}), "gate.")
+    for name in {top.target, *_tuple(top.key), *schema.drop} & set(gate.slices):
+        raise ConfigError(f"gate.slices must name features, however '{name}' is none; take it out there")
     return Config(
         name=top.name,
         rules=Rules(
@@ -149,7 +152,7 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
         root=root,
         store=root / top.store,
         seed=top.seed,
-        gate=build(GateConfig, document.get("gate", {}), "gate."),
+        gate=gate,
     )
 
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from nightfit.batch import Rows, stage
 from nightfit.checkpoint import Draft, Manifest, RowCounts, pack, unpack
 from nightfit.cleaning import adopt, clean, guess_task, labels_found
+from nightfit.demands import check_demands
 from nightfit.errors import ConfigError, DataError
 from nightfit.evidence import Kept, collect, find_kept
 from nightfit.fates import CleanNight, Fate, too_many_rejects
-from nightfit.gate import Decision, decide
+from nightfit.gate import NOT_FINITE, Decision, decide
 from nightfit.known import N_NIGHTS
 from nightfit.metrics import constant_loss
 from nightfit.model import Model
@@ -78,8 +79,14 @@ class Night:
         learning = self._learn(candidate, night)
         self._say("deciding")
         held_out = self._stage(night, candidate, Fate.HELD_OUT)
-        evidence = collect(champion, candidate, night, held_out, folder=self._folder, kept=self._kept())
+        evidence = collect(
+            champion, candidate, night, held_out, folder=self._folder, kept=self._kept(), config=self._config.gate
+        )
+        if learning.get("loss_after", 0) is None:
+            evidence = replace(evidence, broken=evidence.broken or NOT_FINITE)
         decision = decide(evidence, self._config.gate, override=self._request.accept)
+        if decision.starts_anew:
+            candidate.holdout.clear()
         for block in held_out.chunks():
             candidate.holdout.add(block)
         return self._draft(candidate, night, decision, prequential, learning)
@@ -141,6 +148,8 @@ class Night:
         self._say("cleaning")
         standing, head = self._standing, self._standing.head
         self._schema = adopt(champion.schema, (part.table for part in self._increment.parts), self._config.rules)
+        gate, kinds = self._config.gate, {column.name: column.kind for column in self._schema.columns}
+        check_demands(gate.floors, gate.slices, task=self.task, kinds=kinds)
         self._excluded = standing.excluded_keys(self._request.exclude)
         night = clean(
             self._increment,
