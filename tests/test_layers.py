@@ -25,7 +25,7 @@ LAYERS = [
     ["checkpoint"],
     ["lock", "store"],
     ["config", "standing"],
-    ["evidence"],
+    ["evidence", "fresh", "resume"],
     ["night", "predict", "init", "report"],
     ["nightly", "doctor", "testing"],
     ["compare", "render"],

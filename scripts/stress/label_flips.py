@@ -161,18 +161,21 @@ class Trials:
         return Outcome(result.status, gate["reason"], after / before - 1, after - before - allowed)
 
 
-def run_trials(stream: Stream, folder: Path, model: str, seeds: range, n_change: int = 3) -> Trials:
-    """Prepare a lineage, and run every trial for every seed."""
+def run_trials(stream: Stream, folder: Path, model: str, seeds: range) -> Trials:
+    """Prepare a lineage, and run every trial for every seed: a night that is clean, flipped or changed, and those after.
+
+    After a flipped night come clean ones, which are read with its rows as long as these are refused.
+    """
     trials = Trials(stream, folder, model)
     trials.prepare()
     for seed in seeds:
-        first, second = (stream.night(seed, i, NIGHT_ROWS) for i in range(2))
+        first, *later = (stream.night(seed, i, NIGHT_ROWS) for i in range(stream.n_nights))
         trials.trial("clean", [first], stream.test())
         for share in SHARES:
             flipped = np.random.default_rng((seed, int(100 * share))).random(len(first)) < share
             poisoned = first.assign(**{stream.target: exchanged(first[stream.target], pd.Series(flipped, first.index))})
-            trials.trial(f"{share:.0%} flipped", [poisoned, second], stream.test())
-        changed = [stream.night(seed, i, NIGHT_ROWS, concept=1) for i in range(n_change)]
+            trials.trial(f"{share:.0%} flipped", [poisoned, *later], stream.test())
+        changed = [stream.night(seed, i, NIGHT_ROWS, concept=1) for i in range(stream.n_nights)]
         trials.trial("concept changed", changed, stream.test(concept=1))
     return trials
 
@@ -213,14 +216,16 @@ def _said(runs: list[list[Outcome]]) -> str:
 
 def run(seed: int, dose: str) -> list[Result]:
     """Run the trials of both models on the generated stream: ten seeds, or one for a small dose."""
-    return _run(Generated(), range(seed, seed + (10 if dose == "full" else 1)), MODELS if dose == "full" else MODELS[1:])
+    return _run(
+        Generated(), range(seed, seed + (10 if dose == "full" else 1)), MODELS if dose == "full" else MODELS[1:]
+    )
 
 
-def _run(stream: Stream, seeds: range, models: tuple[str, ...], n_change: int = 3) -> list[Result]:
+def _run(stream: Stream, seeds: range, models: tuple[str, ...]) -> list[Result]:
     found = []
     for model in models:
         with tempfile.TemporaryDirectory(prefix="label_flips") as folder:
-            found += results(run_trials(stream, Path(folder), model, seeds, n_change))
+            found += results(run_trials(stream, Path(folder), model, seeds))
     return found
 
 
@@ -237,7 +242,7 @@ def main() -> int:
     stream = OfFile(asked.data, asked.target, asked.column) if asked.data else Generated()
     started = time.monotonic()
     seeds = range(asked.seed, asked.seed + asked.seeds)
-    found = _run(stream, seeds, tuple(asked.models.split(",")), 2 if asked.data else 3)
+    found = _run(stream, seeds, tuple(asked.models.split(",")))
     for result in found:
         print(f"{'ok  ' if result.ok else 'FAIL'} {result.what}: {result.figure} (mark: {result.mark})")
     print(f"{time.monotonic() - started:.0f} s")

@@ -15,11 +15,12 @@ TEST_ROWS = 4_000
 
 
 class Stream(Protocol):
-    """Rows of a concept, 0 or 1. `n_history` rows are the same for all seeds."""
+    """Rows of a concept, 0 or 1. `n_history` rows, and then up to `n_nights` nights of each trial."""
 
     target: str
     categorical: tuple[str, ...]
     n_history: int
+    n_nights: int
 
     def history(self, start: int, n: int) -> pd.DataFrame:
         """Return n rows that came before the trial."""
@@ -37,7 +38,7 @@ class Stream(Protocol):
 class Generated:
     """Six numbers and a category; the class is a coin whose odds a concept's coefficients make."""
 
-    target, categorical, n_history = "y", (), 100_000
+    target, categorical, n_history, n_nights = "y", (), 100_000, 5
 
     def history(self, start: int, n: int) -> pd.DataFrame:
         """Return n rows that came before the trial."""
@@ -68,7 +69,7 @@ class OfFile:
     """
 
     def __init__(self, path: Path, target: str, column: str, *, n_nights: int = 2, night_rows: int = 5_000) -> None:
-        self.target, self.categorical = target, (column,)
+        self.target, self.categorical, self.n_nights = target, (column,), n_nights
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         table = table.sample(frac=1, random_state=0, ignore_index=True)
         self.n_history = len(table) - TEST_ROWS - n_nights * night_rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from nightfit.batch import Array, Batch, Rows, stage
 from nightfit.checkpoint import Manifest
 from nightfit.errors import CheckpointError
 from nightfit.fates import CleanNight, Fate
-from nightfit.gate import LEAST_LOSS, Evidence, GateConfig, confirms
+from nightfit.gate import LEAST_LOSS, OVERRULED, Evidence, GateConfig, confirms
 from nightfit.known import Segment
 from nightfit.metrics import Tally, paired_interval, row_hits, row_losses, spread
 from nightfit.model import Model
@@ -27,33 +27,47 @@ if TYPE_CHECKING:
 
 
 class Kept(NamedTuple):
-    """A candidate that an earlier night refused for forgetting, and the rows that it has seen."""
+    """A candidate that an earlier night refused, and the rows that it has seen."""
 
     model: Model
     seen: Segment
 
 
 def find_kept(
-    standing: Standing, exclude: int | None, load: Callable[[Manifest], Model], alarm: Callable[[str], None]
+    standing: Standing,
+    exclude: int | None,
+    load: Callable[[Manifest], Model],
+    *,
+    alarm: Callable[[str], None],
+    min_rows: int,
 ) -> Kept | None:
-    """Return the candidate that was first refused for forgetting since the head, if it verifies.
+    """Return the refused candidate that the rows after it may prove right, if it verifies.
 
-    One that learned what is excluded by now is not asked.
+    It is the first since the head, or since the last one against which such rows spoke; one that learned what is
+    excluded by now is not asked.
     """
-    excluded = standing.excluded(exclude)
+    excluded, turn = standing.excluded(exclude), None
     for manifest in standing.refused:
-        if _is_forgetting(manifest) and manifest.excluded == excluded:
-            try:
-                return Kept(load(manifest), standing.segment(manifest.segments[0]))
-            except CheckpointError as error:
-                alarm(f"{error}; the candidate that was kept cannot be tried")
-                return None
-    return None
+        if turn is None or _has_refuted(manifest, min_rows):
+            turn = manifest if _may_be_right(manifest, excluded) else None
+    if turn is None:
+        return None
+    try:
+        return Kept(load(turn), standing.segment(turn.segments[0]))
+    except CheckpointError as error:
+        alarm(f"{error}; the candidate that was kept cannot be tried")
+        return None
 
 
-def _is_forgetting(manifest: Manifest) -> bool:
-    gate = manifest.night.get("gate")
-    return isinstance(gate, dict) and gate.get("reason") == "forgetting"
+def _may_be_right(manifest: Manifest, excluded: list[int]) -> bool:
+    gate: Any = manifest.night["gate"]
+    return gate["reason"] in OVERRULED and manifest.excluded == excluded
+
+
+def _has_refuted(manifest: Manifest, min_rows: int) -> bool:
+    """Say whether the rows of that night were enough to try the candidate that was kept then, and spoke against it."""
+    gate: Any = manifest.night["gate"]
+    return "kept" in gate and gate["kept"]["n"] >= min_rows
 
 
 @dataclass

@@ -36,11 +36,14 @@ class GateConfig:
     """Share of the held-out rows that may be right with the champion and wrong with the candidate; 1 allows all."""
     slices: tuple[str, ...] = ()
     """Categorical columns: with no value of theirs may the candidate be worse."""
+    slice_margin: float = 0.05
+    """The candidate may be this much worse on a slice before it counts as worse there."""
     floors: Mapping[str, float] = field(default_factory=dict)
     """Scores that no version may be past, by their names: at least this accuracy, at most this log loss."""
 
     def __post_init__(self) -> None:
-        if not (self.margin >= 0 and self.forgetting_margin >= 0 and self.min_rows >= 2):  # noqa: PLR2004 - a spread needs two
+        margins = (self.margin, self.forgetting_margin, self.slice_margin)
+        if not (all(margin >= 0 for margin in margins) and self.min_rows >= 2):  # noqa: PLR2004 - a spread needs two
             raise ValueError("gate margins must be at least 0 and min_rows at least 2, however they are less")
         if not 0 <= self.max_negative_flips <= 1:
             raise ValueError(f"max_negative_flips must lie between 0 and 1, however it is {self.max_negative_flips}")
@@ -61,6 +64,9 @@ TINY = 1e-300
 
 NOT_FINITE = "what it predicts is not finite: learning has diverged"
 
+OVERRULED: frozenset[Reason] = frozenset({"forgetting", "worse"})
+"""Reasons that rows to come may overrule: earlier nights are behind them, which may be of a concept that has ended."""
+
 _REFUSING = {"forgetting", "worse", "floor", "slice", "flips"}
 
 
@@ -71,8 +77,8 @@ class Evidence:
     `loss` is what people call them; `least_loss` what margins are shares of at least. `right_*`: which rows (bool [n],
     tonight's, then the memory's) each of them has right; empty for a quantity. `slices`: the rows (indices, int [m]) of
     each value of a column. `scores` and `champion_scores` are those of all these rows.
-    `kept_*`: what the candidate that an earlier night refused for forgetting, and the champion, lose on the rows that
-    have come since; empty if there is no such candidate. `broken`: why the candidate can be no use at all.
+    `kept_*`: what a candidate that an earlier night refused, and the champion, lose on the rows that have come
+    since; empty if there is no such candidate. `broken`: why the candidate can be no use at all.
     """
 
     tonight_candidate: Array = field(default_factory=lambda: _NONE)
@@ -163,7 +169,8 @@ def _judge(e: Evidence, figures: dict[str, Interval], config: GateConfig) -> tup
     if _forgets(e, figures["tonight"], figures["memory"], config):
         return "forgetting", _forgetting(figures, e, config)
     if pooled.low > config.margin * _base(champion, e):
-        return "worse", f"it is worse, {_change(pooled, champion, e)} on {pooled.n:,} held-out rows"
+        change = _change(pooled, champion, e)
+        return "worse", f"it is worse, {change} on {pooled.n:,} held-out rows; {_then(kept, e, config)}"
     return "accepted", f"{_change(pooled, champion, e)} on {pooled.n:,} held-out rows"
 
 
@@ -181,7 +188,7 @@ def _missed(e: Evidence, config: GateConfig, n: int) -> tuple[Reason, str] | Non
 
 def _worst_slice(e: Evidence, config: GateConfig) -> str:
     """Name the slice that is worse by the largest share, if there is evidence that it is worse."""
-    worst, said = config.margin, ""
+    worst, said = config.slice_margin, ""
     for name, interval in slice_intervals(_pooled(e), e.slices).items():
         champion = _champion(e)[e.slices[name]]
         share = interval.low / _base(champion, e)
@@ -217,16 +224,19 @@ def _change(interval: Interval, champion: Array, e: Evidence) -> str:
 
 def _forgetting(figures: dict[str, Interval], e: Evidence, config: GateConfig) -> str:
     tonight, memory, kept = (figures[name] for name in ("tonight", "memory", "kept"))
-    if kept.n >= config.min_rows:
-        change = _change(kept, e.kept_champion, e)
-        then = f"and the candidate kept before has {change} on the {kept.n:,} rows that came since"
-    else:
-        left = f"{config.min_rows - kept.n:,} more" if kept.n else f"{config.min_rows:,}"
-        then = f"it is kept, and wins if it predicts the next rows better, of which {left} are needed"
     return (
         f"{_change(tonight, e.tonight_champion, e)} tonight, but {_change(memory, e.memory_champion, e)} "
-        f"on {memory.n:,} rows of earlier nights; {then}"
+        f"on {memory.n:,} rows of earlier nights; {_then(kept, e, config)}"
     )
+
+
+def _then(kept: Interval, e: Evidence, config: GateConfig) -> str:
+    """Say what later rows have said of the candidate that is kept, and what they are to say yet."""
+    if kept.n >= config.min_rows:
+        change = _change(kept, e.kept_champion, e)
+        return f"the candidate kept before has {change} on the {kept.n:,} rows that came since, now this one is kept"
+    left = f"{config.min_rows - kept.n:,} more" if kept.n else f"{config.min_rows:,}"
+    return f"it is kept, and wins if it predicts the next rows better, of which {left} are needed"
 
 
 def _confirmed(kept: Interval, e: Evidence) -> str:
