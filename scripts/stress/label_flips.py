@@ -1,12 +1,13 @@
-"""Does the gate keep poisoned nights out, clean ones in, and let a real change pass?
+"""Exchange the classes of a part of a night: the gate must keep it out, let clean nights in, and real changes pass.
 
 Through the real nightly path: a store and a CSV file. Each model gets one lineage of clean nights, until its holdout
 memory is full; every trial goes on from a copy of it. A flipped night has the classes of a share of its rows exchanged,
 held-out rows included. A candidate that was accepted is harmful if on clean test rows it is worse than the champion was
 by more than the forgetting margin plus the width of the gate's own interval.
 
-    python -m scripts.stress.label_flips --seed 0
-    python -m scripts.stress.label_flips --data hotel_cancel.csv.gz --target is_canceled --column market_segment
+The generated stream is one of the stresses; any file with two classes and rows enough can be tried as well:
+
+    PYTHONPATH=scripts python -m stress.label_flips --data bookings.csv --target is_canceled --column market_segment
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,16 +32,17 @@ from nightfit.config import Config, load
 from nightfit.device import Device
 from nightfit.metrics import row_losses
 from nightfit.night import Request
-from nightfit.nightly import NightResult, run as run_night
+from nightfit.nightly import NightResult
+from nightfit.nightly import run as run_night
 from nightfit.predict import load_version
 from nightfit.store import Lineage, Store
-
-from .streams import Generated, OfFile, Stream, exchanged
-from .table import Result
+from stress.streams import Generated, OfFile, Stream, exchanged
+from stress.table import Dose, Result, show
 
 MODELS = ("deep", "linear")
 SHARES = (0.2, 0.35, 0.5)
 NIGHT_ROWS = 5_000
+MAX_REFUSED = 0.05
 CONFIG = """name = "p"
 target = "{target}"
 key = "row_id"
@@ -162,7 +163,7 @@ class Trials:
 
 
 def run_trials(stream: Stream, folder: Path, model: str, seeds: range) -> Trials:
-    """Prepare a lineage, and run every trial for every seed: a night that is clean, flipped or changed, and those after.
+    """Prepare a lineage, and run every trial for each seed: a night that is clean, flipped or changed, and later ones.
 
     After a flipped night come clean ones, which are read with its rows as long as these are refused.
     """
@@ -188,18 +189,15 @@ def results(trials: Trials) -> list[Result]:
             continue
         n_bad = sum(o.status == "accepted" and o.excess > 0 for nights in runs for o in nights)
         said = f"{n_bad} harmful of {len(runs)}, {_said(runs)}"
-        lines.append(Result(f"{model}: {name}", "0 harmful candidates accepted", said, n_bad == 0))
+        lines.append(Result(f"{model}: {name}", "0 harmful candidates accepted", said, ok=n_bad == 0))
     clean = [*trials.clean, *(nights[0].status == "accepted" for nights in trials.nights["clean"])]
     share = 1 - sum(clean) / len(clean)
-    lines.append(Result(f"{model}: clean nights", "<= 5 % refused", f"{share:.1%} of {len(clean)}", share <= 0.05))
+    said = f"{share:.1%} of {len(clean)}"
+    lines.append(Result(f"{model}: clean nights", "<= 5 % refused", said, ok=share <= MAX_REFUSED))
     runs = trials.nights["concept changed"]
-    in_time = sum(any(o.status == "accepted" for o in nights[:2]) for nights in runs)
-    lines.append(
-        Result(
-            f"{model}: concept changed", "accepted by the second night", f"{in_time} of {len(runs)}, {_said(runs)}",
-            in_time == len(runs),
-        )
-    )  # fmt: skip
+    n_in_time = sum(any(o.status == "accepted" for o in nights[:2]) for nights in runs)
+    said = f"{n_in_time} of {len(runs)}, {_said(runs)}"
+    lines.append(Result(f"{model}: concept changed", "accepted by the second night", said, ok=n_in_time == len(runs)))
     return lines
 
 
@@ -214,11 +212,10 @@ def _said(runs: list[list[Outcome]]) -> str:
     return "; ".join(nights)
 
 
-def run(seed: int, dose: str) -> list[Result]:
-    """Run the trials of both models on the generated stream: ten seeds, or one for a small dose."""
-    return _run(
-        Generated(), range(seed, seed + (10 if dose == "full" else 1)), MODELS if dose == "full" else MODELS[1:]
-    )
+def run(seed: int, dose: Dose) -> list[Result]:
+    """Run the trials on the generated stream: ten seeds of both models, or for a small dose one of the linear one."""
+    n_seeds, models = (10, MODELS) if dose == "full" else (1, MODELS[1:])
+    return _run(Generated(), range(seed, seed + n_seeds), models)
 
 
 def _run(stream: Stream, seeds: range, models: tuple[str, ...]) -> list[Result]:
@@ -230,22 +227,15 @@ def _run(stream: Stream, seeds: range, models: tuple[str, ...]) -> list[Result]:
 
 
 def main() -> int:
-    """Run from the command line; 1 if a mark is missed."""
+    """Try a file; 1 if a mark is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, required=True, help="a CSV file")
+    parser.add_argument("--target", required=True, help="its column of two classes")
+    parser.add_argument("--column", required=True, help="the categories by which its concept changes")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--models", default=",".join(MODELS))
-    parser.add_argument("--data", type=Path, help="a CSV file; otherwise the generated stream")
-    parser.add_argument("--target", default="y")
-    parser.add_argument("--column", default="", help="the categories by which the file's concept changes")
     asked = parser.parse_args()
-    stream = OfFile(asked.data, asked.target, asked.column) if asked.data else Generated()
-    started = time.monotonic()
-    seeds = range(asked.seed, asked.seed + asked.seeds)
-    found = _run(stream, seeds, tuple(asked.models.split(",")))
-    for result in found:
-        print(f"{'ok  ' if result.ok else 'FAIL'} {result.what}: {result.figure} (mark: {result.mark})")
-    print(f"{time.monotonic() - started:.0f} s")
+    found = _run(OfFile(asked.data, asked.target, asked.column), range(asked.seeds), MODELS)
+    show(found)
     return 0 if all(result.ok for result in found) else 1
 
 

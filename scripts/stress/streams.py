@@ -38,7 +38,9 @@ class Stream(Protocol):
 class Generated:
     """Six numbers and a category; the class is a coin whose odds a concept's coefficients make."""
 
-    target, categorical, n_history, n_nights = "y", (), 100_000, 5
+    target = "y"
+    categorical: tuple[str, ...] = ()
+    n_history, n_nights = 100_000, 5
 
     def history(self, start: int, n: int) -> pd.DataFrame:
         """Return n rows that came before the trial."""
@@ -69,7 +71,8 @@ class OfFile:
     """
 
     def __init__(self, path: Path, target: str, column: str, *, n_nights: int = 2, night_rows: int = 5_000) -> None:
-        self.target, self.categorical, self.n_nights = target, (column,), n_nights
+        self.target, self.n_nights = target, n_nights
+        self.categorical: tuple[str, ...] = (column,)
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         table = table.sample(frac=1, random_state=0, ignore_index=True)
         self.n_history = len(table) - TEST_ROWS - n_nights * night_rows
