@@ -65,7 +65,8 @@ def load_model(
             f"a lineage keeps its kind of learner, however models.{manifest.model}.kind is '{wanted.kind}' and version "
             f"{manifest.version} is '{manifest.state['kind']}'; give the new one another name"
         )
-    arrays = {name: unpack(files[f"{name}.safetensors"]) for name in ("model", "learning", "holdout")}
+    there = {name: files.get(f"{name}.safetensors") for name in ("model", "learning", "memory")}
+    arrays = {name: unpack(data) for name, data in there.items() if data is not None}
     return Model.load(manifest.state, arrays, wanted.learner, device=device, seed=seed)
 
 
