@@ -321,9 +321,7 @@ def diff(
 
 @app.command()
 def rollback(
-    version: Annotated[
-        int | None, typer.Argument(metavar="[N]", help="A version; the one before if not given.")
-    ] = None,
+    version: Annotated[int | None, typer.Argument(metavar="N", help="A version; the one before if not given.")] = None,
     model: ModelName = None,
     skip_rows: SkipRows = False,
     config: ConfigPath = DEFAULT_CONFIG,

@@ -76,7 +76,8 @@ def diff(lineage: Lineage, before: int, after: int) -> Diff:
         flips = _flips(lineage, manifests, files)
     except CheckpointError as error:
         notes.append(f"not all tensors can be compared: {error}")
-    settings, scores = [_settings(m) for m in manifests], [dict(m.prequential) for m in manifests]
+    settings = [_settings(lineage.resolve(m)) for m in manifests]
+    scores = [dict(m.prequential) for m in manifests]
     return Diff(
         config=_changes(*settings), schema=_schema(*manifests), weights=weights, scores=_changes(*scores, equal=True),
         flips=flips, notes=notes,

@@ -269,7 +269,9 @@ def diff(before: int, after: int, name: str | None, path: Path, *, as_json: bool
 
 
 def _cell(value: object) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() else f"{value:.4f}"
+    return "-" if value is None else str(value)
 
 
 def _norm(value: float | None) -> str:
