@@ -329,8 +329,12 @@ def _key_hash(part: Part, keys: Any, rules: Rules) -> Array:  # noqa: ANN401
 def _value_hash(name: str, column: Any) -> Array:  # noqa: ANN401
     """Hash a column's values with its name; missing ones count as 0, so that a new column changes no old hash."""
     if pa.types.is_floating(column.type):
-        numbers = np.asarray(pc.fill_null(column, np.nan).to_numpy(zero_copy_only=False), np.float64) + 0.0
-        h = numbers.view(np.uint64)
+        numbers = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        h = (numbers + 0.0).view(np.uint64)  # -0.0 is 0.0
     else:
         h = hash_text(pc.fill_null(column, ""))
-    return np.where(_null(column), np.uint64(0), mix(h + hash_word(name)))
+    h += hash_word(name)
+    h = mix(h)
+    if column.null_count:
+        h[_null(column)] = 0
+    return h

@@ -42,31 +42,22 @@ def as_text(column: Any, missing: tuple[str, ...] = ("",)) -> Any:  # noqa: ANN4
 
     Raises `DataError` for what has no text: lists, structs, bytes that are not UTF-8.
     """
-    text = _to_string(column)
-    text = pc.utf8_trim_whitespace(text)
-    if pa.types.is_string(column.type):
-        text = _one_spelling(text)
+    if pa.types.is_string(column.type) and pc.all(pc.ascii_is_decimal(column)).as_py():  # the usual key, and quick
+        text, missing = column, tuple(word for word in missing if word.isdecimal())
+        if not missing:
+            return column
+    else:
+        text = pc.utf8_trim_whitespace(_to_string(column))
+        text = _one_spelling(text) if pa.types.is_string(column.type) else text
     return pc.if_else(pc.fill_null(pc.is_in(text, value_set=pa.array(missing, pa.string())), True), None, text)
 
 
 def _one_spelling(text: Any) -> Any:  # noqa: ANN401
     """Spell whole numbers and booleans as typed values are spelled."""
-    if _all_digits(text):  # the usual key: much the faster way
-        return text
     truth = pc.match_substring_regex(text, r"^(?i:true|false)$")
     text = pc.if_else(truth, pc.utf8_lower(text), text) if pc.any(truth).as_py() else text
     whole = pc.match_substring_regex(text, r"^-?\d+\.0*$")
     return pc.replace_substring_regex(text, r"^(-?\d+)\.0*$", r"\1") if pc.any(whole).as_py() else text
-
-
-def _all_digits(text: Any) -> bool:  # noqa: ANN401
-    if not all((value or "0").isdecimal() for value in text.slice(0, 8).to_pylist()):
-        return False  # before Arrow fails, which takes it a sentence for each value
-    try:
-        pc.cast(text, pa.int64())
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _to_string(column: Any) -> Any:  # noqa: ANN401
@@ -150,7 +141,10 @@ def parse(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Any, Array
         return pc.utf8_slice_codeunits(as_text(column, missing), 0, CATEGORY_LENGTH), np.zeros(len(column), bool)
     present, values = _parse_float(column, kind, missing)
     bad = present & ~(np.abs(values) <= LIMIT)
-    return pa.array(values, mask=~present | bad), bad
+    null = ~present | bad
+    if kind == "numeric" and column.type == pa.float64() and null.sum() == column.null_count:
+        return column, bad  # as it is: nobody need write it again
+    return pa.array(values, mask=null), bad
 
 
 def _parse_float(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Array, Array]:  # noqa: ANN401
