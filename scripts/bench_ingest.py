@@ -58,6 +58,7 @@ def nightfit_reads(path: Path) -> float:
     from nightfit.fates import Fate
     from nightfit.known import Known
     from nightfit.schema import Rules, Schema
+    from nightfit.sources.base import Numbers
     from nightfit.sources.files import FileSource
     from nightfit.sources.increment import read_increment
 
@@ -67,7 +68,8 @@ def nightfit_reads(path: Path) -> float:
     with tempfile.TemporaryDirectory(prefix="nightfit-bench-") as name:
         folder = Path(name)
         started = time.perf_counter()
-        increment = read_increment([FileSource(name="a", path=path, root=folder)], {}, folder / "raw")
+        source, numbers = FileSource(name="a", path=path, root=folder), Numbers(frozenset(columns), ("",))
+        increment = read_increment([source], {}, folder / "raw", numbers=numbers)
         schema = adopt(schema, (part.table for part in increment.parts), rules)
         nothing = np.zeros(0, np.uint64)
         night = clean(
