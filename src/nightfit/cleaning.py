@@ -177,9 +177,10 @@ def _parse(
     staged = {name: features[name] for name in bad} | {rules.target: targets}  # neither target nor key is a feature
     dropped = [c for c in schema.columns if c.name in rules.schema.drop and c.name in whole.column_names]
     were = {c.name: parse(whole[c.name].combine_chunks(), c.kind, rules.schema.missing)[0] for c in dropped}
+    table = pa.table(staged if keys is None else {**staged, rules.key[0]: keys})
     parsed = CleanPart.staged(
         stem,
-        pa.table(staged if keys is None else {**staged, rules.key[0]: keys}),
+        table,
         Hashes(
             _key_hash(part, keys, rules), *_value_hashes(staged, were, rules.target, new), part.rows.astype(np.uint64)
         ),
@@ -188,8 +189,20 @@ def _parse(
         has_features=not only_labels,
         is_sparse=part.is_sparse and rules.waits,
         looked_up=part.looked_up,
+        raw=part.path,
+        borrowed=tuple(name for name in table.column_names if _is_of(whole, name, table[name])),
     )
     return parsed, check.rejects
+
+
+def _is_of(table: Any, name: str, column: Any) -> bool:  # noqa: ANN401 - pyarrow ships no types
+    """Say whether a column is that of the table, the very bytes."""
+    if name not in table.column_names or table[name].type != column.type:
+        return False
+    own, other = (
+        [buffer and buffer.address for chunk in c.chunks for buffer in chunk.buffers()] for c in (column, table[name])
+    )
+    return own == other
 
 
 class _Check:

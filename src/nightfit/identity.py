@@ -6,6 +6,7 @@ is read again, by another run or another model, lands on the same side.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,6 +59,7 @@ def _bytes_of(text: pa.Array | pa.ChunkedArray) -> tuple[Array, Array]:
     return np.frombuffer(ends, np.int64, len(column) + 1, 8 * column.offset), np.frombuffer(data or b"", np.uint8)
 
 
+@lru_cache
 def hash_word(word: str) -> np.uint64:
     """Hash one string as `hash_text` does."""
     import pyarrow as pa

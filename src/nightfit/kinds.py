@@ -6,6 +6,7 @@ row is the same row wherever it came from.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -139,12 +140,19 @@ def parse(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Any, Array
     """
     if kind == "categorical":
         return pc.utf8_slice_codeunits(as_text(column, missing), 0, CATEGORY_LENGTH), np.zeros(len(column), bool)
+    if kind == "numeric" and column.type == pa.float64() and is_plain(column, missing):
+        return column, np.zeros(len(column), bool)
     present, values = _parse_float(column, kind, missing)
     bad = present & ~(np.abs(values) <= LIMIT)
-    null = ~present | bad
-    if kind == "numeric" and column.type == pa.float64() and null.sum() == column.null_count:
-        return column, bad  # as it is: nobody need write it again
-    return pa.array(values, mask=null), bad
+    return pa.array(values, mask=~present | bad), bad
+
+
+def is_plain(column: Any, missing: tuple[str, ...] = ()) -> bool:  # noqa: ANN401
+    """Say whether a column of float64 holds nothing but numbers within `LIMIT`, none of which means "no value"."""
+    values = column.drop_null().to_numpy()
+    if not (values.min(initial=0.0) >= -LIMIT and values.max(initial=0.0) <= LIMIT):  # nor NaN
+        return False
+    return not any((values == word).any() for word in _floats_of(missing) if np.isfinite(word))
 
 
 def _parse_float(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Array, Array]:  # noqa: ANN401
@@ -165,6 +173,7 @@ def _is_plain_number(kind: Any) -> bool:  # noqa: ANN401
     return any(test(kind) for test in (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean))
 
 
+@cache
 def _floats_of(missing: tuple[str, ...]) -> Array:
     """Return the numbers among the texts that mean "no value": -999 does so in a typed column too."""
     return _numbers(pa.array(missing, pa.string()))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from nightfit.errors import DataError
-from nightfit.kinds import LIMIT, as_text
+from nightfit.kinds import as_text, is_plain
 from nightfit.sources.base import BadRow, Numbers
 from nightfit.sources.blocks import Blocks
 
@@ -157,7 +157,7 @@ def _split(data: bytes, columns: tuple[str, ...], misfits: list[tuple[int, int]]
             table = _table(data, columns, lambda _: "error", hoped)
         except pa.ArrowInvalid:
             continue
-        if _are_plain(table, hoped):
+        if all(is_plain(table[name]) for name in hoped.names.intersection(columns)):  # what is not is rejected as text
             return table
 
     def misfit(row: pyarrow.csv.InvalidRow) -> str:
@@ -165,12 +165,6 @@ def _split(data: bytes, columns: tuple[str, ...], misfits: list[tuple[int, int]]
         return "skip"
 
     return _table(data, columns, misfit)
-
-
-def _are_plain(table: pa.Table, numbers: Numbers) -> bool:
-    """Say whether none is infinite, not a number, or too large: what is rejected keeps its text."""
-    columns = (table[name].drop_null().to_numpy() for name in table.column_names if name in numbers.names)
-    return all((np.abs(values) <= LIMIT).all() for values in columns)
 
 
 @cache
