@@ -21,7 +21,7 @@ from nightfit.batch import Array
 from nightfit.errors import DataError
 from nightfit.fates import CleanNight, CleanPart, Fate, Hashes, Reject, Rejects
 from nightfit.identity import hash_positions, hash_text, hash_word, mix
-from nightfit.kinds import as_text, infer_kind, is_quantity, parse
+from nightfit.kinds import as_text, infer_kind, is_quantity, parse, whole
 from nightfit.known import Known
 from nightfit.pending import KEY_PARTS, Pending, expire
 from nightfit.schema import Rules, Schema, Task
@@ -48,7 +48,7 @@ def adopt(schema: Schema, tables: Iterable[Any], rules: Rules) -> Schema:
         for name in (name for name in table.column_names if name not in skip):
             held = samples.setdefault(name, [])
             if (n_left := _INFER_ROWS - sum(map(len, held))) > 0:
-                held.append(as_text(table[name].slice(0, n_left).combine_chunks(), rules.schema.missing).drop_null())
+                held.append(as_text(whole(table[name].slice(0, n_left)), rules.schema.missing).drop_null())
     kinds = {name: infer_kind(pa.concat_arrays(texts)) for name, texts in samples.items()}
     hints = rules.schema.categorical
     return schema.with_columns(
@@ -60,7 +60,7 @@ def guess_task(tables: Iterable[Any], rules: Rules) -> Task:
     """Guess from the targets of the tables (of the first 65,536 rows that have one) whether they are a quantity."""
     texts: list[Any] = []
     for table in (table for table in tables if _has_target(table, rules)):
-        texts.append(as_text(table[rules.target].combine_chunks(), rules.schema.missing).drop_null())
+        texts.append(as_text(whole(table[rules.target]), rules.schema.missing).drop_null())
         if sum(map(len, texts)) >= _INFER_ROWS:
             break
     return "regression" if texts and is_quantity(pa.concat_arrays(texts)) else "classification"
@@ -72,7 +72,7 @@ def _has_target(table: Any, rules: Rules) -> bool:  # noqa: ANN401
 
 def target_of(table: Any, rules: Rules, task: Task) -> Any:  # noqa: ANN401
     """Return the target as labels (text) or numbers, null where a row has none."""
-    column = table[rules.target].combine_chunks()
+    column = whole(table[rules.target])
     if task == "regression":
         return parse(column, "numeric", rules.schema.missing)[0]
     return as_text(column, rules.schema.missing)
@@ -84,7 +84,7 @@ def parse_features(table: Any, schema: Schema, missing: tuple[str, ...]) -> tupl
     bad: dict[str, Array] = {}
     there = dict(zip(table.column_names, table.columns, strict=True))
     for column in (column for column in schema.columns if column.name in there):
-        columns[column.name], bad[column.name] = parse(there[column.name].combine_chunks(), column.kind, missing)
+        columns[column.name], bad[column.name] = parse(whole(there[column.name]), column.kind, missing)
     return (pa.table(columns) if columns else _no_columns(table.num_rows)), bad
 
 
@@ -144,7 +144,7 @@ def labels_found(increment: Increment, rules: Rules, pending: Pending) -> dict[s
     for part in increment.looked_up:
         keys, labels = (
             _keys(part.table, rules),
-            as_text(part.table[rules.target].combine_chunks(), rules.schema.missing),
+            as_text(whole(part.table[rules.target]), rules.schema.missing),
         )
         pairs = zip(keys.to_pylist(), labels.to_pylist(), strict=True)
         found.update((key, label) for key, label in pairs if label is not None and key in waiting)
@@ -155,14 +155,14 @@ def _parse(
     part: Part, stem: Path, *, schema: Schema, rules: Rules, new: frozenset[str]
 ) -> tuple[CleanPart, list[Reject]]:
     """Parse one chunk: stage its features, hash its keys and values, reject what is of another kind."""
-    whole = part.table
-    table = whole.drop_columns([name for name in rules.schema.drop if name in whole.column_names])
+    raw = part.table
+    table = raw.drop_columns([name for name in rules.schema.drop if name in raw.column_names])
     only_labels = has_only_labels(part, rules)
     if only_labels:
         table = table.select([name for name in table.column_names if name in rules.no_features])
     for name in {rules.target, *rules.key} - set(table.column_names):
         table = table.append_column(name, pa.nulls(part.n, pa.string()))
-    labels = as_text(table[rules.target].combine_chunks(), rules.schema.missing)
+    labels = as_text(whole(table[rules.target]), rules.schema.missing)
     targets = labels if schema.task == "classification" else target_of(table, rules, schema.task)
     keys = _keys(table, rules)
     features, bad = parse_features(table, schema, rules.schema.missing)
@@ -175,8 +175,8 @@ def _parse(
     for column in (column for column in schema.columns if column.name in bad):
         check.reject(bad[column.name], column.name, f"must be {_AN[column.kind]}")
     staged = {name: features[name] for name in bad} | {rules.target: targets}  # neither target nor key is a feature
-    dropped = [c for c in schema.columns if c.name in rules.schema.drop and c.name in whole.column_names]
-    were = {c.name: parse(whole[c.name].combine_chunks(), c.kind, rules.schema.missing)[0] for c in dropped}
+    dropped = [c for c in schema.columns if c.name in rules.schema.drop and c.name in raw.column_names]
+    were = {c.name: parse(whole(raw[c.name]), c.kind, rules.schema.missing)[0] for c in dropped}
     table = pa.table(staged if keys is None else {**staged, rules.key[0]: keys})
     parsed = CleanPart.staged(
         stem,
@@ -190,7 +190,7 @@ def _parse(
         is_sparse=part.is_sparse and rules.waits,
         looked_up=part.looked_up,
         raw=part.path,
-        borrowed=tuple(name for name in table.column_names if _is_of(whole, name, table[name])),
+        borrowed=tuple(name for name in table.column_names if _is_of(raw, name, table[name])),
     )
     return parsed, check.rejects
 
@@ -233,7 +233,7 @@ def _value_hashes(
 
     What is dropped since a row was met is part of its old hash.
     """
-    hashes = {name: _value_hash(name, _whole(column)) for name, column in columns.items()}
+    hashes = {name: _value_hash(name, whole(column)) for name, column in columns.items()}
     n = len(hashes[target])
     values, added = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
     for name, h in hashes.items():
@@ -243,10 +243,6 @@ def _value_hashes(
     for name, column in dropped.items():
         added -= _value_hash(name, column)
     return values, added, hashes[target]
-
-
-def _whole(column: Any) -> Any:  # noqa: ANN401
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 _AN = {
@@ -328,7 +324,7 @@ def _keys(table: Any, rules: Rules) -> Any:  # noqa: ANN401
     """Return the key as text, null where any part of it is missing; None if rows have no key."""
     if not rules.key:
         return None
-    parts = [as_text(table[name].combine_chunks(), rules.schema.missing) for name in rules.key]
+    parts = [as_text(whole(table[name]), rules.schema.missing) for name in rules.key]
     return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, KEY_PARTS)
 
 

@@ -7,6 +7,7 @@ is read again, by another run or another model, lands on the same side.
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _HELD_OUT, _PRIORITY = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)
+_WORD, _LONG = 8, 256
 _FIRST_BYTES = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 """Masks of a word's first n bytes."""
 
@@ -34,19 +36,20 @@ def mix(h: Array) -> Array:
 def hash_text(text: pa.Array | pa.ChunkedArray) -> Array:
     """Hash strings without nulls to uint64 [n]: the length, then 8 bytes after 8 of their UTF-8 mixed in.
 
-    It spreads; it keeps nobody from making up two texts of one hash.
+    Longer ones than `_LONG` bytes by BLAKE2. It spreads; it keeps nobody from making up two texts of one hash.
     """
     ends, data = _bytes_of(text)
-    at, left = ends[:-1] - ends[0], np.diff(ends)
-    padded = np.concatenate([data[ends[0] : ends[-1]], np.zeros(8, np.uint8)])
+    at, n = ends[:-1], np.diff(ends)
+    padded = np.concatenate([data, np.zeros(8, np.uint8)])
     words = np.ndarray(len(padded) - 7, "<u8", padded, strides=(1,))
-    h, rows = mix(left.astype(np.uint64)), np.flatnonzero(left)
+    h = mix((words[at] & _FIRST_BYTES[np.minimum(n, _WORD)]) ^ (n.astype(np.uint64) * _PRIORITY))
+    rows, k = np.flatnonzero((n > _WORD) & (n <= _LONG)), _WORD
     while len(rows):
-        word = words[at[rows]] & _FIRST_BYTES[np.minimum(left[rows], 8)]
-        h[rows] = mix(h[rows] ^ word)
-        at[rows] += 8
-        left[rows] -= 8
-        rows = rows[left[rows] > 0]
+        h[rows] = mix(h[rows] ^ (words[at[rows] + k] & _FIRST_BYTES[np.minimum(n[rows] - k, _WORD)]))
+        k += _WORD
+        rows = rows[n[rows] > k]
+    for i in np.flatnonzero(n > _LONG).tolist():
+        h[i] = int.from_bytes(blake2b(data[at[i] : at[i] + n[i]].data, digest_size=8).digest(), "little")
     return h
 
 
@@ -56,7 +59,8 @@ def _bytes_of(text: pa.Array | pa.ChunkedArray) -> tuple[Array, Array]:
     if not len(column):
         return np.zeros(1, np.int64), np.zeros(0, np.uint8)
     _, ends, data = column.buffers()
-    return np.frombuffer(ends, np.int64, len(column) + 1, 8 * column.offset), np.frombuffer(data or b"", np.uint8)
+    ends = np.frombuffer(ends, np.int64, len(column) + 1, 8 * column.offset)
+    return ends - ends[0], np.frombuffer(data or b"", np.uint8)[ends[0] : ends[-1]]
 
 
 @lru_cache

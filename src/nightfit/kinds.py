@@ -98,6 +98,13 @@ def _float_as_text(value: float) -> str | None:
     return str(int(value)) if abs(value) < 2**53 and value.is_integer() else repr(value)
 
 
+def whole(column: Any) -> Any:  # noqa: ANN401
+    """Return a column as one array; one that is so already is not copied."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
 def infer_kind(text: Any) -> Kind | None:  # noqa: ANN401
     """Guess a column's kind from its values as text (see `as_text`); None while it holds none.
 

@@ -110,9 +110,9 @@ def _names(record: bytes, place: str) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         fact = f"the header line of {place} is not ({error.reason})"
         raise DataError(f"a CSV file must be UTF-8, however {fact}; convert it") from None
-    record = record.rstrip(b"\r\n") + b"\n"
-    n_fields = len(_table(record, None).column_names)
-    names = tuple(_table(record, tuple(map(str, range(n_fields)))).to_pylist()[0].values())
+    line = pa.py_buffer(record.rstrip(b"\r\n") + b"\n")
+    n_fields = len(_table(line, None).column_names)
+    names = tuple(_table(line, tuple(map(str, range(n_fields)))).to_pylist()[0].values())
     _check_names(names, place)
     return names
 
@@ -140,11 +140,13 @@ def _not_utf8(data: bytes, starts: Offsets, ends: Offsets) -> Iterator[int]:
                 yield i
 
 
-def _joined(data: bytes, starts: Offsets, ends: Offsets, index: Offsets) -> bytes:
-    """Copy the records at `index`; a blank line first, since Arrow would drop a byte order mark there."""
-    if len(index) == len(starts):
-        return b"".join([b"\n", memoryview(data)[starts[0] : ends[-1]]])
-    return b"".join([b"\n", *(data[starts[i] : ends[i]] for i in index)])
+def _joined(data: bytes, starts: Offsets, ends: Offsets, index: Offsets) -> pa.Buffer:
+    """Return the records at `index`, where all of them are without copying."""
+    whole = pa.py_buffer(data).slice(starts[0], ends[-1] - starts[0])
+    if len(index) == len(starts) and not data.startswith(BOM, starts[0]):
+        return whole
+    # a blank line first, since Arrow would drop a byte order mark there
+    return pa.py_buffer(b"".join([b"\n", *(data[starts[i] : ends[i]] for i in index)]))
 
 
 def _split(data: bytes, columns: tuple[str, ...], misfits: list[tuple[int, int]], numbers: Numbers) -> pa.Table:
@@ -175,7 +177,7 @@ def _null_words(missing: tuple[str, ...]) -> list[str]:
 
 
 def _table(
-    data: bytes,
+    data: pa.Buffer,
     columns: tuple[str, ...] | None,
     misfit: Callable[[pyarrow.csv.InvalidRow], str] | None = None,
     numbers: Numbers = NO_NUMBERS,
@@ -184,7 +186,7 @@ def _table(
         pa.BufferReader(data),
         read_options=pyarrow.csv.ReadOptions(
             use_threads=False,  # blocks have threads; Arrow numbers misfits in none, too
-            block_size=len(data) + 1,
+            block_size=data.size + 1,
             column_names=columns,
             autogenerate_column_names=columns is None,
         ),

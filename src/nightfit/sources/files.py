@@ -345,7 +345,7 @@ class _Stretch:
     def position(self, i: int) -> Position:
         """Give the position after i records: where the next one starts."""
         block = self.block
-        offset = block.offset + (int(block.starts[i]) if i < len(block) else len(block.data))
+        offset = block.offset + (int(block.starts[i]) if i < len(block) else block.size)
         return Position(
             self.generation,
             offset,
@@ -362,4 +362,4 @@ class _Stretch:
 
 def _no_records(offset: int) -> Block:
     nothing = np.array([], np.int64)
-    return Block(offset, b"", nothing, nothing)
+    return Block(offset, b"", 0, nothing, nothing)
