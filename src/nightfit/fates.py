@@ -151,11 +151,10 @@ class CleanPart:
             table = table.append_column(name, raw[name])
         return table
 
-    def rows(self, mask: Array, names: Sequence[str]) -> Any:  # noqa: ANN401
-        """Return the rows of a mask (bool [n]), and of the columns those that are there."""
+    def select(self, names: Sequence[str]) -> Any:  # noqa: ANN401
+        """Return those of the columns that are there."""
         table = self.table
-        table = table.select([name for name in names if name in table.column_names])
-        return table if mask.all() else table.filter(pa.array(mask))
+        return table.select([name for name in names if name in table.column_names])
 
     @property
     def hashes(self) -> Hashes:
@@ -195,22 +194,21 @@ class CleanNight:
 
         def encoded(chosen: tuple[CleanPart, Array]) -> Batch:
             part, mask = chosen
-            table = part.rows(mask, names)
+            table = part.select(names) if mask.all() else part.select(names).filter(pa.array(mask))
             return schema.encode(table, part.hashes.keys[mask], table[self.target])
 
         yield from map_ahead(encoded, self.select(*fates))
 
     def grown(self, schema: Schema) -> Schema:
         """Return the schema with the classes and categories of the learned rows, and of no others."""
-        labels: set[str] = set()
-        values: dict[str, set[str]] = {column.name: set() for column in schema.categorical}
+        labels = set(schema.classes)
+        values = {column.name: set(column.categories) for column in schema.categorical}
         for part, mask in self.select(Fate.LEARNED):
-            table = part.rows(mask, [*values, self.target])
+            table = part.select([*values, self.target])
             if schema.task == "classification":
-                labels.update(pc.unique(table[self.target]).to_pylist())
-            for name, known in values.items():
-                if name in table.column_names:
-                    known.update(v for v in pc.unique(table[name]).to_pylist() if v is not None)
+                _add_words(labels, table[self.target], mask)
+            for name in values.keys() & set(table.column_names):
+                _add_words(values[name], table[name], mask)
         return schema.with_classes(labels).with_categories(values)
 
     def select(self, *fates: Fate) -> Iterator[tuple[CleanPart, Array]]:
@@ -219,6 +217,12 @@ class CleanNight:
             mask = np.isin(part.fates, fates)
             if mask.any() and not part.looked_up:
                 yield part, mask
+
+
+def _add_words(known: set[str], column: Any, mask: Array) -> None:  # noqa: ANN401 - pyarrow ships no types
+    """Add the words of the rows of a mask; which rows have them is of no concern where none is new."""
+    if not known.issuperset(pc.unique(column.drop_null()).to_pylist()):
+        known.update(pc.unique(column.filter(pa.array(mask)).drop_null()).to_pylist())
 
 
 def describe(reject: Reject) -> str:

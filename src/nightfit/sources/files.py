@@ -306,13 +306,13 @@ class _Reading:
     def _chunk(self, piece: tuple[_Stretch, int, int]) -> Chunk:
         stretch, start, stop = piece
         records = self.kind.parse(stretch.block, start, stop, columns=self.header.columns, row=stretch.row + start)
-        index = [*records.index.tolist(), stop]
+        index = np.append(records.index, stop)
         return Chunk(
             place=self.place,
             table=records.table,
             rows=records.index + stretch.row,
             generation=stretch.generation,
-            cursor_at=lambda i: self.wrap(stretch.position(index[i])),
+            cursor_at=lambda i: self.wrap(stretch.position(int(index[i]))),
             bad=records.bad,
             is_sparse=self.kind.is_sparse,
         )
