@@ -116,6 +116,19 @@ def test_records_that_do_not_fit_among_numbers(tmp_path: Path) -> None:
     assert [reject.row for reject in fast[1]] == [1, 2, 3]
 
 
+def test_what_is_clean_already_is_not_written_again(tmp_path: Path) -> None:
+    """Clean rows borrow the numbers, digits and labels that they share with the raw ones, and no other columns."""
+    write(tmp_path / "a.csv", [(1, "5", "a", "-999", "1"), (2, "", "b", "6", "0")])
+    increment = read(tmp_path / "a.csv", tmp_path / "raw", X_AND_Z)
+    more: dict[str, Any] = {"known": Known([]), "excluded": NOTHING, "delivered": {}, "folder": tmp_path / "clean"}
+    rules = Rules(target="y", key=("id",), schema=SchemaConfig(missing=("", "-999")))
+    (part,) = clean(increment, SCHEMA, rules, **more).parts
+    assert set(part.borrowed) == {"x", "y", "id"}
+    expected = {"x": [5.0, None], "c": ["a", "b"], "z": [None, 6.0], "y": ["1", "0"], "id": ["1", "2"]}
+    assert part.table.to_pydict() == {name: expected[name] for name in part.table.column_names}
+    assert len(part.table.column_names) == len(expected)
+
+
 def test_a_row_read_as_text_is_met_again_as_numbers(tmp_path: Path) -> None:
     """A row that another night read as text is a duplicate when it comes as numbers, however it is spelled then."""
     write(tmp_path / "a.csv", [(1, "5.0", "a", "+1e0", "1"), (2, "n/a", "a", "1", "1"), (3, "-0", "a", "", "0")])
