@@ -341,7 +341,8 @@ def _value_hash(name: str, column: Any) -> Array:  # noqa: ANN401
         numbers = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
         h = (numbers + 0.0).view(np.uint64)  # -0.0 is 0.0
     else:
-        h = hash_text(pc.fill_null(column, ""))
+        words = pc.fill_null(column, "").dictionary_encode()  # of which there are few
+        h = hash_text(words.dictionary)[words.indices.to_numpy()]
     h += hash_word(name)
     h = mix(h)
     if column.null_count:

@@ -109,15 +109,14 @@ def _slices(night: CleanNight, known: Known) -> Iterator[_Slice]:
     for number in range(1 << bits):
         found: list[list[Array]] = []
         for i, part in enumerate(night.parts):
-            hashes, at = part.hashes, np.arange(len(part.fates), dtype=np.int32)
-            if bits:
-                at = at[hashes.keys >> np.uint64(64 - bits) == number]
-            columns = [np.take(a, at) for a in (hashes.keys, hashes.values, hashes.added, hashes.targets)]
+            columns = [np.asarray(column) for column in part.hashes[:4]]  # keys, values, added, targets
+            at = np.flatnonzero(columns[0] >> np.uint64(64 - bits) == number) if bits else np.arange(len(part.fates))
+            columns = [np.take(column, at) for column in columns]
             n = len(at)
             only_labels = np.full(n, not part.has_features)
             if part.is_sparse:  # no feature has a value: their hash is 0
                 only_labels |= (columns[1] == columns[3]) & (columns[3] != 0)
-            found.append([*columns, np.full(n, i, np.int32), at, part.fates[at], only_labels])
+            found.append([*columns, np.full(n, i, np.int32), at.astype(np.int32), part.fates[at], only_labels])
         if found:
             columns = [np.concatenate(column) for column in zip(*found, strict=True)]
             order = _order(columns[0])
