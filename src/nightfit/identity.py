@@ -33,8 +33,9 @@ def hash_text(text: pa.Array | pa.ChunkedArray) -> Array:
     """Hash strings without nulls to uint64 [n] (SipHash-2-4 of their UTF-8 bytes, as pandas documents it)."""
     import pandas as pd
 
-    values = np.asarray(text.to_numpy(zero_copy_only=False) if hasattr(text, "buffers") else text.to_numpy())
-    hashes: Array = pd.util.hash_array(values.astype(object), categorize=False)
+    encoded = text.cast("large_binary")  # bytes are hashed as they are, text would be encoded one by one
+    values = encoded.to_numpy(zero_copy_only=False) if hasattr(text, "buffers") else encoded.to_numpy()
+    hashes: Array = pd.util.hash_array(values, categorize=False)
     return hashes
 
 
