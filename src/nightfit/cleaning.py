@@ -7,7 +7,6 @@ schema to encode; `settling` then finds duplicates and conflicts over the whole 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightfit.ahead import map_ahead
 from nightfit.batch import Array
 from nightfit.errors import DataError
 from nightfit.fates import CleanNight, CleanPart, Fate, Hashes, Reject, Rejects
@@ -29,9 +29,6 @@ from nightfit.settling import settle
 from nightfit.sources.increment import Increment, Part
 
 _INFER_ROWS = 65_536
-
-N_THREADS = 2
-"""Chunks that are parsed at a time: Arrow and numpy let go of the interpreter. More would hold more in memory."""
 
 
 def adopt(schema: Schema, tables: Iterable[Any], rules: Rules) -> Schema:
@@ -119,17 +116,15 @@ def clean(
     )
     _check_target(increment, rules, night.delivered)
     night.parts += (pending or Pending()).parts(rules, folder)
-    stems = {part: folder / part.path.stem for part in (*increment.parts, *increment.looked_up)}
     for part in increment.parts:
         night.n_bad += len(part.bad)
         _check_columns(part, schema, rules, night.delivered.setdefault(part.source, set()))
-    with ThreadPoolExecutor(N_THREADS) as pool:
-        parse = partial(_parse, schema=schema, rules=rules, new=new)
-        for part, (parsed, rejects) in zip(stems, pool.map(parse, stems, stems.values()), strict=True):
-            night.rejects.add([Reject(part.place, bad.row, "", "", bad.reason, bad.text) for bad in part.bad])
-            night.rejects.add(rejects)
-            if part.n:
-                night.parts.append(parsed)
+    parse = partial(_parse, folder=folder, schema=schema, rules=rules, new=new)
+    for part, parsed, rejects in map_ahead(parse, (*increment.parts, *increment.looked_up)):
+        night.rejects.add([Reject(part.place, bad.row, "", "", bad.reason, bad.text) for bad in part.bad])
+        night.rejects.add(rejects)
+        if part.n:
+            night.parts.append(parsed)
     waiting = (pending or Pending()).key_hashes
     for asked in (parsed for parsed in night.parts if parsed.looked_up):  # by other models, too
         asked.fates[~np.isin(asked.hashes.keys, waiting)] = Fate.REJECTED
@@ -152,8 +147,8 @@ def labels_found(increment: Increment, rules: Rules, pending: Pending) -> dict[s
 
 
 def _parse(
-    part: Part, stem: Path, *, schema: Schema, rules: Rules, new: frozenset[str]
-) -> tuple[CleanPart, list[Reject]]:
+    part: Part, *, folder: Path, schema: Schema, rules: Rules, new: frozenset[str]
+) -> tuple[Part, CleanPart, list[Reject]]:
     """Parse one chunk: stage its features, hash its keys and values, reject what is of another kind."""
     raw = part.table
     table = raw.drop_columns([name for name in rules.schema.drop if name in raw.column_names])
@@ -179,7 +174,7 @@ def _parse(
     were = {c.name: parse(whole(raw[c.name]), c.kind, rules.schema.missing)[0] for c in dropped}
     table = pa.table(staged if keys is None else {**staged, rules.key[0]: keys})
     parsed = CleanPart.staged(
-        stem,
+        folder / part.path.stem,
         table,
         Hashes(
             _key_hash(part, keys, rules), *_value_hashes(staged, were, rules.target, new), part.rows.astype(np.uint64)
@@ -192,7 +187,7 @@ def _parse(
         raw=part.path,
         borrowed=tuple(name for name in table.column_names if _is_of(raw, name, table[name])),
     )
-    return parsed, check.rejects
+    return part, parsed, check.rejects
 
 
 def _is_of(table: Any, name: str, column: Any) -> bool:  # noqa: ANN401 - pyarrow ships no types
