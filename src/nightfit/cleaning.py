@@ -210,6 +210,8 @@ class _Check:
 
     def reject(self, mask: Array, column: str, reason: str) -> None:
         """Reject the rows of a mask (bool [n]) that are not rejected yet."""
+        if not mask.any():
+            return
         fresh = np.flatnonzero(mask & (self.fates != Fate.REJECTED))
         self.fates[fresh] = Fate.REJECTED
         if not len(fresh) or self._part.looked_up:
