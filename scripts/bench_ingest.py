@@ -2,9 +2,9 @@
 
 Speed: from a CSV file of n rows x 20 columns (a key, 18 numbers, a label) to the encoded arrays that learners take,
 staging, duplicate check and rejects included, against `pandas.read_csv` to floats (from 3.1 on in threads, as nightfit,
-so that it is measured with one as well); all in processes of their own, in turns, medians of the rounds, and of the CPU
-seconds, which tell more on a busy machine. Memory: the peak RSS of `nightfit train`, deep and linear, on first nights of
-each size.
+so that it is measured with one as well); all in processes of their own, in turns, medians of the rounds, and of their
+CPU seconds, which tell more on a busy machine. Memory: the peak RSS of `nightfit train`, deep and linear, on first
+nights of each size.
 
     python scripts/bench_ingest.py --rows 1000000 --rounds 5
     python scripts/bench_ingest.py --memory 10000 1000000 10000000

@@ -335,7 +335,7 @@ def _key_hash(part: Part, keys: Any, rules: Rules) -> Array:  # noqa: ANN401
 def _value_hash(name: str, column: Any) -> Array:  # noqa: ANN401
     """Hash a column's values with its name; missing ones count as 0, so that a new column changes no old hash."""
     if pa.types.is_floating(column.type):
-        numbers = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        numbers = column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
         h = (numbers + 0.0).view(np.uint64)  # -0.0 is 0.0
     else:
         words = pc.fill_null(column, "").dictionary_encode()  # of which there are few
