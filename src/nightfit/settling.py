@@ -10,20 +10,22 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightfit.ahead import map_ahead
 from nightfit.batch import Array
 from nightfit.fates import CleanNight, Fate, Reject
 from nightfit.identity import is_held_out
 from nightfit.known import Known, Met, Segment, write_segment
 from nightfit.schema import Rules
 
-SLICE_ROWS = 1 << 19
-"""Rows of a slice, about."""
+SLICE_ROWS = 1 << 18
+"""Rows of a slice, about; a few are held at a time."""
 
 _LEAVES_IDENTITY = np.isin(list(Fate), (Fate.LEARNED, Fate.HELD_OUT, Fate.DUPLICATE))
 _NO_ROW = np.iinfo(np.int64).max
@@ -106,22 +108,25 @@ def _slices(night: CleanNight, known: Known) -> Iterator[_Slice]:
     """Yield the night's rows by the leading bits of their keys, ascending; each slice sorted by key, then by order."""
     n_rows = sum(len(part.fates) for part in night.parts)
     bits = (n_rows // SLICE_ROWS).bit_length()
-    for number in range(1 << bits):
-        found: list[list[Array]] = []
-        for i, part in enumerate(night.parts):
-            columns = [np.asarray(column) for column in part.hashes[:4]]  # keys, values, added, targets
-            at = np.flatnonzero(columns[0] >> np.uint64(64 - bits) == number) if bits else np.arange(len(part.fates))
-            columns = [np.take(column, at) for column in columns]
-            n = len(at)
-            only_labels = np.full(n, not part.has_features)
-            if part.is_sparse:  # no feature has a value: their hash is 0
-                only_labels |= (columns[1] == columns[3]) & (columns[3] != 0)
-            found.append([*columns, np.full(n, i, np.int32), at.astype(np.int32), part.fates[at], only_labels])
-        if found:
-            columns = [np.concatenate(column) for column in zip(*found, strict=True)]
-            order = _order(columns[0])
-            columns = [np.take(column, order) for column in columns]
-            yield _Slice(*columns, known.find(columns[0]))  # type: ignore[arg-type, call-arg]
+    yield from map_ahead(partial(_slice, night, known, bits), range(1 << bits) if night.parts else ())
+
+
+def _slice(night: CleanNight, known: Known, bits: int, number: int) -> _Slice:
+    """Take the rows whose keys start with the bits of a number."""
+    found: list[list[Array]] = []
+    for i, part in enumerate(night.parts):
+        columns = [np.asarray(column) for column in part.hashes[:4]]  # keys, values, added, targets
+        at = np.flatnonzero(columns[0] >> np.uint64(64 - bits) == number) if bits else np.arange(len(part.fates))
+        columns = [np.take(column, at) for column in columns]
+        n = len(at)
+        only_labels = np.full(n, not part.has_features)
+        if part.is_sparse:  # no feature has a value: their hash is 0
+            only_labels |= (columns[1] == columns[3]) & (columns[3] != 0)
+        found.append([*columns, np.full(n, i, np.int32), at.astype(np.int32), part.fates[at], only_labels])
+    columns = [np.concatenate(column) for column in zip(*found, strict=True)]
+    order = _order(columns[0])
+    columns = [np.take(column, order) for column in columns]
+    return _Slice(*columns, known.find(columns[0]))  # type: ignore[arg-type, call-arg]
 
 
 def _order(keys: Array) -> Array:
