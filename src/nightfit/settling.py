@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,7 +107,7 @@ def _slices(night: CleanNight, known: Known) -> Iterator[_Slice]:
     """Yield the night's rows by the leading bits of their keys, ascending; each slice sorted by key, then by order."""
     n_rows = sum(len(part.fates) for part in night.parts)
     bits = (n_rows // SLICE_ROWS).bit_length()
-    yield from map_ahead(partial(_slice, night, known, bits), range(1 << bits) if night.parts else ())
+    yield from map_ahead(functools.partial(_slice, night, known, bits), range(1 << bits) if night.parts else ())
 
 
 def _slice(night: CleanNight, known: Known, bits: int, number: int) -> _Slice:
