@@ -108,7 +108,7 @@ class Stress:
         return True
 
     def _staged(self) -> list[Path]:
-        return list((self.killed.root / "checkpoints" / "p" / ".staging").glob("*"))
+        return list((self.killed.folder / ".staging").glob("*"))
 
 
 def run(seed: int, dose: Dose) -> list[Result]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -19,9 +20,10 @@ import numpy as np
 from nightfit.config import load
 from nightfit.identity import hash_word, mix
 from nightfit.known import N_NIGHTS, Segment
+from nightfit.pending import FILE as PENDING
 from nightfit.store import Lineage, Store, verify
+from stress.table import chance
 
-MODELS = ("deep", "linear")
 COLUMNS = ("id", "x", "c", "y")
 CONFIG = """name = "p"
 target = "y"
@@ -38,6 +40,8 @@ min_rows = 1000000
 [models.linear]
 """
 """The gate is kept out: a night that it refuses is rightly not accounted for yet, and here kills are on trial."""
+
+TRAIN = ("train", "--config", "n.toml", "--device", "cpu")
 
 Row = tuple[object, ...]
 
@@ -83,11 +87,12 @@ class Pipeline:
     """A folder with a config, two sources and a store."""
 
     root: Path
+    config: str = CONFIG
 
     def start(self) -> None:
         """Write the config and two sources without rows."""
         self.root.mkdir(parents=True)
-        (self.root / "n.toml").write_text(CONFIG)
+        (self.root / "n.toml").write_text(self.config)
         (self.root / "a.csv").write_text(",".join(COLUMNS) + "\n")
         with sqlite3.connect(self.root / "b.db") as connection:
             connection.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, id INTEGER, x, c TEXT, y INTEGER)")
@@ -104,8 +109,9 @@ class Pipeline:
 
     def train(self) -> subprocess.Popen[bytes]:
         """Start a night, as cron would."""
-        command = [sys.executable, "-m", "nightfit", "train", "--config", "n.toml", "--device", "cpu"]
-        return subprocess.Popen(command, cwd=self.root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            [sys.executable, "-m", "nightfit", *TRAIN], cwd=self.root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
 
     def train_here(self) -> None:
         """Run a night in this process, which has imported everything already."""
@@ -114,16 +120,36 @@ class Pipeline:
         from nightfit.nightly import run
 
         now = datetime(2026, 11, 1, 2, tzinfo=UTC)
-        run(load(self.root / "n.toml"), MODELS, Request(Device("cpu", "as asked"), lambda: now))
+        config = load(self.root / "n.toml")
+        run(config, list(config.models), Request(Device("cpu", "as asked"), lambda: now))
+
+    @property
+    def folder(self) -> Path:
+        """Where the pipeline's versions lie."""
+        return self.root / "checkpoints" / "p"
 
     def lineages(self) -> list[Lineage]:
-        """Return the lineages of both models."""
+        """Return the lineages of all models."""
         config = load(self.root / "n.toml")
-        return [Store(config.store).pipeline(config.name).lineage(name) for name in MODELS]
+        return [Store(config.store).pipeline(config.name).lineage(name) for name in config.models]
+
+    def state(self) -> dict[str, object]:
+        """Return what the versions come to, but for times: nights that come to one state cannot be told apart later.
+
+        Each file counts by its hash; rows that wait say since when, so that those count by their number.
+        """
+        return {
+            f"{lineage.name} {m.version}": (
+                (m.status, m.parent, m.cursors, m.rows, m.segments, m.excluded),
+                {name: file.sha256 for name, file in m.files.items() if name != PENDING},
+            )
+            for lineage in self.lineages()
+            for m in lineage.newest_first()
+        }
 
     def has_begun(self) -> bool:
         """Say whether a run has left its imports behind: its staging folder is there."""
-        return any((self.root / "checkpoints" / "p" / ".staging").glob("*"))
+        return any((self.folder / ".staging").glob("*"))
 
     def versions(self) -> list[int]:
         """Return each model's newest version."""
@@ -172,3 +198,28 @@ def unreadable(pipeline: Pipeline) -> list[str]:
     """Return what `verify` calls an error."""
     findings = [finding for lineage in pipeline.lineages() for finding in verify(lineage)]
     return [finding.message for finding in findings if finding.level == "error"]
+
+
+def eventful(folder: Path, models: str) -> Pipeline:
+    """Make a pipeline before a night with everything in it: new rows and old, rejects, late labels, rows that wait."""
+    config = CONFIG.replace("[[sources]]", 'label_wait = "60d"\n[[sources]]', 1)
+    pipeline, truth, random_ = Pipeline(folder, config[: config.index("[models")] + models), Truth(), chance(0, models)
+    pipeline.start()
+    waiting = [(9000 + i, 0.5, "a", None) for i in range(4)]
+    pipeline.append([*truth.make(random_, 40), *waiting])
+    pipeline.train_here()
+    pipeline.append([(9000, None, None, 1), *truth.make(random_, 40), (9010, 0.1, "new", None), (9001, None, None, 0)])
+    return pipeline
+
+
+class Copies:
+    """A pipeline that goes back to what it was, as often as it is asked to."""
+
+    def __init__(self, pipeline: Pipeline, spare: Path) -> None:
+        self.pipeline, self._spare = pipeline, spare
+        shutil.copytree(pipeline.root, spare)
+
+    def restore(self) -> None:
+        """Put everything back, at the same place."""
+        shutil.rmtree(self.pipeline.root)
+        shutil.copytree(self._spare, self.pipeline.root)
