@@ -147,10 +147,6 @@ class Pipeline:
             for m in lineage.newest_first()
         }
 
-    def has_begun(self) -> bool:
-        """Say whether a run has left its imports behind: its staging folder is there."""
-        return any((self.folder / ".staging").glob("*"))
-
     def versions(self) -> list[int]:
         """Return each model's newest version."""
         return [max((entry.version for entry in lineage.entries()), default=0) for lineage in self.lineages()]

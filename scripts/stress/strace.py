@@ -79,8 +79,3 @@ def points(calls: list[Call], within: Path) -> list[Point]:
         if below:
             found.append(Point(call.name, below[0], seen[call.name, below[0]]))
     return found
-
-
-def fault(point: Point, what: str) -> tuple[str, ...]:
-    """Return the options that put a fault (`signal=KILL`, `error=ENOSPC`) there."""
-    return ("-P", point.path, "-e", f"inject={point.name}:{what}:when={point.k}")

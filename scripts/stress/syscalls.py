@@ -7,16 +7,16 @@ the folder that names it synced.
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stress.pipeline import TRAIN, Copies, eventful, unreadable
-from stress.strace import SYNCING, WRITING, Call, Point, fault, points, traced
+from stress.night import Fault, Night
+from stress.strace import SYNCING, WRITING, Call
 from stress.table import Dose, Result, chance
-from stress.zygote import Zygote, zygote
+from stress.zygote import zygote
 
+KILL = Fault("signal=KILL", frozenset({-9}))
 MARK = "100 %: the next run ends with the undisturbed run's hashes"
 
 
@@ -53,51 +53,12 @@ def _is_synced(calls: Sequence[Call], path: str) -> bool:
     return any(call.name in SYNCING and call.paths[0] == path for call in calls[last:])
 
 
-class Night:
-    """A night that can be repeated, with a fault in it, from the same beginning."""
-
-    def __init__(self, folder: Path, models: str, zygote: Zygote) -> None:
-        self.pipeline, self._zygote = eventful(folder / "p", models), zygote
-        self.copies = Copies(self.pipeline, folder / "before")
-        self.before = self.pipeline.state()
-        ended, self.calls = traced(zygote, self.pipeline.root, TRAIN)
-        assert not ended.code, ended.said
-        self.after = self.pipeline.state()
-        self.points = points(self.calls, self.pipeline.folder)
-
-    def kill(self, point: Point) -> list[str]:
-        """Kill a night at a point, and run the next; return what is wrong then."""
-        self.copies.restore()
-        killed, _ = traced(self._zygote, self.pipeline.root, TRAIN, *fault(point, "signal=KILL"))
-        if killed.code != -signal.SIGKILL:
-            return [f"{point}: was not reached, the run ended with {killed.code}: {killed.said}"]
-        wrong = unreadable(self.pipeline)
-        if self.pipeline.state() not in self._whole:
-            wrong.append("what the killed run left is neither nothing nor whole versions")
-        again = self._zygote.run(self.pipeline.root, *TRAIN)
-        if again.code:
-            wrong.append(f"the next run ended with {again.code}: {again.said}")
-        if self.pipeline.state() != self.after:
-            wrong.append("the next run came to other weights, rows or files")
-        if left := [str(path) for path in (self.pipeline.folder / ".staging").iterdir()]:
-            wrong.append(f"the next run left {left}")
-        return [f"{point}: {what}" for what in wrong]
-
-    @property
-    def _whole(self) -> list[dict[str, object]]:
-        """List the states that a run may leave: each model has had its night, or not."""
-        states = [self.before]
-        for name in sorted({*self.after} - {*self.before}):
-            states += [{**state, name: self.after[name]} for state in states]
-        return states
-
-
 def stress(folder: Path, models: str, *, seed: int, n_points: int | None) -> tuple[Night, int, list[str]]:
     """Kill at all points of a night, or at some; return it, how often it was killed, and what was wrong."""
     with zygote() as ready:
         night = Night(folder, models, ready)
         chosen = night.points if n_points is None else chance(seed, models).sample(night.points, n_points)
-        return night, len(chosen), [what for point in chosen for what in night.kill(point)]
+        return night, len(chosen), [what for point in chosen for what in night.broken(point, KILL)]
 
 
 def run(seed: int, dose: Dose) -> list[Result]:

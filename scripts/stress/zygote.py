@@ -6,6 +6,7 @@ and are the same in every run.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -25,11 +26,15 @@ PR_SET_PTRACER = 0x59616D61
 
 
 class Ended(NamedTuple):
-    """How a run ended: its exit code (negative: the signal that killed it), what it said, and when."""
+    """How a run ended: its exit code (negative: the signal that killed it), what it said, when, and when it asked.
+
+    Times are of the monotonic clock. What it asked for is the lock; one that never did asked when it ended.
+    """
 
     code: int
     said: str
     at_s: float
+    asked_s: float
 
 
 class Zygote:
@@ -58,7 +63,10 @@ class Zygote:
         """Wait until a child has ended."""
         while pid not in self._ended:
             ended, code, at_s = self._ask()
-            self._ended[ended] = Ended(code, (self._folder / str(ended)).read_text(errors="replace").strip(), at_s)
+            said, asked = self._folder / f"{ended}.said", self._folder / f"{ended}.asked"
+            asked_s = float(asked.read_text()) if asked.exists() else at_s
+            self._ended[ended] = Ended(code, said.read_text(errors="replace").strip(), at_s, asked_s)
+            asked.unlink(missing_ok=True)  # ids of processes come again
         return self._ended.pop(pid)
 
     def run(self, cwd: Path, *arguments: str) -> Ended:
@@ -114,11 +122,18 @@ def _child(cwd: str, arguments: list[str], folder: str) -> None:
     from nightfit.cli import main
 
     nothing = os.open(os.devnull, os.O_RDWR)
-    said = os.open(f"{folder}/{os.getpid()}", os.O_WRONLY | os.O_CREAT, 0o600)
+    said = os.open(f"{folder}/{os.getpid()}.said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     for number, file in enumerate((nothing, nothing, said)):
         os.dup2(file, number)
     tempfile._name_sequence = map("{:08}".format, count())  # type: ignore[attr-defined]  # noqa: SLF001 - names that a second run has, too
     os.chdir(cwd)
+    flock = fcntl.flock
+
+    def asking(handle: int, how: int) -> None:
+        Path(folder, f"{os.getpid()}.asked").write_text(str(time.monotonic()))
+        flock(handle, how)
+
+    fcntl.flock = asking  # type: ignore[assignment]
     sys.argv = ["nightfit", *arguments]
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)  # let strace attach, whoever started it
     os.kill(os.getpid(), signal.SIGSTOP)
