@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from nightfit.known import N_NIGHTS, Segment
 from nightfit.pending import FILE as PENDING
 from nightfit.store import Lineage, Store, verify
 from stress.table import chance
+
+if TYPE_CHECKING:
+    from nightfit.nightly import NightResult
 
 COLUMNS = ("id", "x", "c", "y")
 CONFIG = """name = "p"
@@ -41,6 +45,7 @@ min_rows = 1000000
 """
 """The gate is kept out: a night that it refuses is rightly not accounted for yet, and here kills are on trial."""
 
+TENSORS = ("model.safetensors", "learning.safetensors", "holdout.safetensors")
 TRAIN = ("train", "--config", "n.toml", "--device", "cpu")
 
 Row = tuple[object, ...]
@@ -113,7 +118,7 @@ class Pipeline:
             [sys.executable, "-m", "nightfit", *TRAIN], cwd=self.root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
 
-    def train_here(self) -> None:
+    def train_here(self, *, exclude: int | None = None) -> list[NightResult]:
         """Run a night in this process, which has imported everything already."""
         from nightfit.device import Device
         from nightfit.night import Request
@@ -121,7 +126,7 @@ class Pipeline:
 
         now = datetime(2026, 11, 1, 2, tzinfo=UTC)
         config = load(self.root / "n.toml")
-        run(config, list(config.models), Request(Device("cpu", "as asked"), lambda: now))
+        return run(config, list(config.models), Request(Device("cpu", "as asked"), lambda: now, exclude=exclude))
 
     @property
     def folder(self) -> Path:
@@ -205,6 +210,31 @@ def eventful(folder: Path, models: str) -> Pipeline:
     pipeline.append([*truth.make(random_, 40), *waiting])
     pipeline.train_here()
     pipeline.append([(9000, None, None, 1), *truth.make(random_, 40), (9010, 0.1, "new", None), (9001, None, None, 0)])
+    return pipeline
+
+
+def with_every_file(folder: Path) -> Pipeline:
+    """Make a pipeline of two accepted versions, a refused one, and a head that has a file of every kind there is."""
+    head, _, models = CONFIG.partition("[gate]\nmin_rows = 1000000\n[models.deep]\n")
+    pipeline, draw = (
+        Pipeline(folder, head.replace("[[sources]]", 'label_wait = "60d"\n[[sources]]', 1) + models),
+        chance(0),
+    )
+
+    def night(n: int, *, start: int, exclude: int | None = None, flipped: bool = False) -> str:
+        rows: list[Row] = []
+        for i in range(start, start + n):
+            x = round(draw.gauss(0, 1), 3)
+            rows.append((i, x, draw.choice("abc"), int((x + draw.gauss(0, 0.3) > 0) != flipped)))
+        pipeline.append([*rows, (start + n, 0.5, "a", None), (start + n + 1, "n/a", "a", 0)])
+        return pipeline.train_here(exclude=exclude)[0].status
+
+    pipeline.start()
+    said = night(1500, start=0), night(1500, start=10_000), night(1500, start=20_000, flipped=True)
+    assert (*said, night(500, start=30_000, exclude=3)) == ("accepted", "accepted", "refused", "accepted")
+    (lineage,) = pipeline.lineages()
+    head_files = {*lineage.manifest(4).files}
+    assert head_files == {*TENSORS, "excluded.safetensors", "rejects.jsonl", PENDING}, head_files
     return pipeline
 
 

@@ -1,4 +1,4 @@
-"""Start twenty trainers of one pipeline at once: one has its night, the others end with 75 at once, no row counts twice.
+"""Start twenty trainers of one pipeline at once: one has its night, the others end with 75 at once, no row twice.
 
 "At once" is from asking for the lock to the end of the process; what twenty processes on two cores took besides, from
 the start of them all, is told beside it.
