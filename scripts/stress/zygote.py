@@ -123,7 +123,7 @@ def _child(cwd: str, arguments: list[str], folder: str) -> None:
 
     nothing = os.open(os.devnull, os.O_RDWR)
     said = os.open(f"{folder}/{os.getpid()}.said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    for number, file in enumerate((nothing, nothing, said)):
+    for number, file in enumerate((nothing, said, said)):
         os.dup2(file, number)
     tempfile._name_sequence = map("{:08}".format, count())  # type: ignore[attr-defined]  # noqa: SLF001 - names that a second run has, too
     os.chdir(cwd)
