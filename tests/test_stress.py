@@ -39,7 +39,7 @@ def test_what_is_missed_is_told(tmp_path: Path) -> None:
         "from stress.table import Result\n\n\n"
         "def run(seed, dose):\n    return [Result('what', 'the mark', f'{seed} {dose}', ok=seed == 5)]\n"
     )
-    command = [sys.executable, tmp_path / "stress", "unmet", "--dose", "full", "--seed"]
+    command = [sys.executable, str(tmp_path / "stress"), "unmet", "--dose", "full", "--seed"]
     met, missed = (subprocess.run([*command, seed], capture_output=True, text=True, check=False) for seed in "56")
     assert (met.returncode, missed.returncode) == (0, 1)
     assert "the mark" in met.stdout
