@@ -56,7 +56,7 @@ def cost(pipeline: Pipeline) -> Cost:
     """Have a night in this process, and measure it."""
     (lineage,) = pipeline.lineages()
     head = lineage.head()
-    segments = [lineage.segment_file(sha) for sha in head.segments[:N_NIGHTS]] if head else []
+    segments = [lineage.segments.file(sha) for sha in head.segments[:N_NIGHTS]] if head else []
     before, read = time.process_time(), _n_read()
     pipeline.train_here()
     return Cost(time.process_time() - before, _n_read() - read, sum(segment.stat().st_size for segment in segments))

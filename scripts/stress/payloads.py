@@ -21,7 +21,8 @@ import joblib
 import numpy as np
 import torch
 
-from nightfit.checkpoint import FileHash, encode
+from nightfit.checkpoint import encode
+from nightfit.disk import FileHash
 from nightfit.store import Lineage
 from stress.flips import HEAD
 from stress.pipeline import TRAIN, Copies, Pipeline, with_every_file
@@ -81,7 +82,7 @@ def works(marker: Path) -> bool:
 def plant(lineage: Lineage, slot: str, payload: bytes, *, sealed: bool) -> None:
     """Put the payload there; sealed: with a manifest that says so."""
     manifest, sha = lineage.manifest(HEAD), hashlib.sha256(payload).hexdigest()
-    segment = lineage.segment_file(manifest.segments[0])
+    segment = lineage.segments.file(manifest.segments[0])
     if slot == "a segment":
         path = segment.with_name(f"{sha}.safetensors") if sealed else segment
         manifest = replace(manifest, segments=[sha, *manifest.segments[1:]])

@@ -91,14 +91,14 @@ class Standing:
 
     def segment(self, sha: str) -> Segment:
         """Map a segment of the lineage; raises `CheckpointError` if it does not verify."""
-        return Segment.open(self.lineage.segment_file(sha))
+        return Segment.open(self.lineage.segments.file(sha))
 
     def known(self, alarm: Callable[[str], None]) -> Known:
         """Return the identities of the last nights; a rotten segment costs that night's check, not the version."""
         segments = []
         for sha in self.head.segments[:N_NIGHTS] if self.head else ():
             try:
-                path = self.lineage.segment_file(sha)
+                path = self.lineage.segments.file(sha)
                 Segment.open(path)
                 segments.append(path)
             except CheckpointError as error:
