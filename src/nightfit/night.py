@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightfit.batch import Rows, stage
-from nightfit.checkpoint import Draft, Manifest, RowCounts, pack
+from nightfit.checkpoint import EXCLUDED, PENDING, REJECTS, Draft, Manifest, RowCounts, pack
 from nightfit.cleaning import adopt, clean, guess_task, labels_found
 from nightfit.demands import check_demands
 from nightfit.errors import ConfigError, DataError
@@ -26,10 +26,9 @@ from nightfit.gate import NOT_FINITE, Decision, decide
 from nightfit.known import N_NIGHTS
 from nightfit.metrics import constant_loss
 from nightfit.model import Model
-from nightfit.pending import FILE as PENDING
 from nightfit.pending import write_pending
 from nightfit.resume import continued, data_of, head_or_fresh, task_of
-from nightfit.standing import EXCLUDED, Standing
+from nightfit.standing import Standing
 
 if TYPE_CHECKING:
     from nightfit.config import Config
@@ -211,7 +210,7 @@ class Night:
         state, arrays = candidate.state()
         files: dict[str, bytes | Path] = {f"{name}.safetensors": pack(a) for name, a in arrays.items()}
         if len(night.rejects):
-            files["rejects.jsonl"] = night.rejects.path
+            files[REJECTS] = night.rejects.path
         waiting = self._folder / PENDING
         if write_pending(night, self._config.rules, self._now_s, waiting):
             files[PENDING] = waiting

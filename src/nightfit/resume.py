@@ -66,10 +66,8 @@ def load_model(
             f"{manifest.version} is '{manifest.state['kind']}'; give the new one another name"
         )
     of = f"of version {manifest.version} of {manifest.model}"
-    arrays = {
-        name: unpack(files[f"{name}.safetensors"], name=f"{name}.safetensors {of}")
-        for name in ("model", "learning", "holdout")
-    }
+    there = {name: files.get(f"{name}.safetensors") for name in ("model", "learning", "memory")}
+    arrays = {name: unpack(data, name=f"{name}.safetensors {of}") for name, data in there.items() if data is not None}
     return Model.load(manifest.state, arrays, wanted.learner, device=device, seed=seed)
 
 
