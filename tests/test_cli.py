@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nightfit import commands
@@ -321,6 +322,15 @@ def test_a_bug_is_a_traceback_and_exit_code_1(
     assert json.loads(captured.out) == {"error": "a bug: ZeroDivisionError: oops", "exit_code": 1}
     with pytest.raises(ZeroDivisionError):
         nightfit("predict", "data.csv")
+
+
+def test_too_little_memory_is_no_bug(home: Path, nightfit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that gets no memory says so in one line, and ends with 75: nothing was committed."""
+    assert home
+    monkeypatch.setattr(commands, "predict", lambda *_, **__: np.empty(1 << 60))
+    done = nightfit("predict", "data.csv")
+    assert done.code == 75
+    assert done.err.startswith("nightfit: a run must get the memory that it needs, however: Unable to allocate")
 
 
 def test_a_bug_in_a_real_process(home: Path) -> None:
