@@ -65,8 +65,7 @@ def test_the_plan_of_faults_is_automated() -> None:
 @needs_strace
 def test_a_commit_that_does_not_sync_is_noticed(tmp_path: Path) -> None:
     """The check of the order of calls finds each sync that is left out of a real night's trace."""
-    with zygote() as ready:
-        night = Night(tmp_path, "[models.linear]\n", ready)
+    night = Night(tmp_path, "[models.linear]\n", zygote())
     store = night.pipeline.folder
     assert syscalls.unsafe(night.calls, store) == []
     syncs = [i for i, call in enumerate(night.calls) if call.name in SYNCING]
