@@ -95,7 +95,9 @@ class Standing:
         segments = []
         for sha in self.segments[:N_NIGHTS]:
             try:
-                segments.append(self.lineage.segments.file(sha))
+                path = self.lineage.segments.file(sha)
+                Segment.open(path)
+                segments.append(path)
             except CheckpointError as error:
                 alarm(f"{error}; rows of that night that come again will not be recognised")
         return Known(segments)
@@ -122,7 +124,7 @@ class Standing:
         """Return the keys (uint64, sorted) of the rows that the excluded versions were the first to read."""
         keys = np.zeros(0, np.uint64)
         if self.newest and EXCLUDED in self.newest.files:
-            keys = unpack(self.lineage.load(self.newest, [EXCLUDED])[EXCLUDED])["keys"]
+            keys = unpack(self.lineage.load(self.newest, [EXCLUDED])[EXCLUDED], name=EXCLUDED)["keys"]
         if asked is None or (self.newest and asked in self.newest.excluded):
             return keys
         return np.union1d(keys, self._first_read_by(asked))
