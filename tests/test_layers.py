@@ -10,7 +10,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "nightfit"
 
 LAYERS = [
-    ["__init__", "duration", "errors", "jsontypes"],
+    ["__init__", "duration", "errors", "jsontypes", "values"],
     ["batch", "device", "sources.base"],
     ["identity", "kinds", "known", "moments"],
     ["metrics"],
@@ -23,7 +23,7 @@ LAYERS = [
     ["cleaning", "inputs", "model"],
     ["checkpoint"],
     ["lock", "store"],
-    ["config", "standing"],
+    ["config", "standing", "version"],
     ["night", "predict", "init", "report"],
     ["nightly", "doctor", "testing"],
     ["compare", "render"],

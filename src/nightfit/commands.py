@@ -23,9 +23,10 @@ from nightfit.schema import TASKS
 
 if TYPE_CHECKING:
     from nightfit.nightly import NightResult
-    from nightfit.predict import Counts, Version
+    from nightfit.predict import Counts
     from nightfit.schema import Task
     from nightfit.sources.base import Source
+    from nightfit.version import Version
 
 REFUSED = 3
 _SEEDS = 2**32
@@ -166,8 +167,8 @@ def predict(
 
 def _version(config: Config, name: str, number: int | None, device: str | None) -> tuple[Version, str]:
     """Load a version: the one that is asked for, or the newest accepted one that verifies."""
-    from nightfit.predict import Version, load_version, usable_schema
     from nightfit.store import Store
+    from nightfit.version import Version, load_version, usable_schema
 
     lineage = Store(config.store).pipeline(config.name).lineage(name)
     if number is not None:
