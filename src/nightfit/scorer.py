@@ -31,13 +31,18 @@ class Scorer:
         self._forward = {"mlp": mlp_raw, "partial_fit": linear_raw}[kind]
         self._moments, self._arrays = moments, arrays
         self._calibration = calibration_in(arrays)
+        self._has_learned = bool(arrays["seen"].any())
 
     def predict(self, batch: Batch) -> Array:
         """Return calibrated probabilities, float64 [n, K], or the values of a quantity, float64 [n]."""
-        if not self._arrays["seen"].any():
-            return self._calibration.apply(self._calibration.prior_rows(len(batch)))
-        z = standardise(self._moments, batch.x_num)
-        return self._calibration.apply(self._forward(self._arrays, z, batch.x_cat))
+        return self.score(batch.x_num, batch.x_cat)
+
+    def score(self, x_num: Array, x_cat: Array) -> Array:
+        """Do the same for bare features, float64 [n, d_num] and int32 [n, d_cat]."""
+        if not self._has_learned:
+            return self._calibration.apply(self._calibration.prior_rows(len(x_num)))
+        z = standardise(self._moments, x_num)
+        return self._calibration.apply(self._forward(self._arrays, z, x_cat))
 
 
 def calibration_in(arrays: Arrays) -> Calibration | TargetScale:
