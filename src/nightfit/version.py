@@ -38,13 +38,17 @@ def load_version(manifest: Manifest, files: Mapping[str, bytes]) -> Version:
 
     Raises `DataError` for a version that has learned nothing yet.
     """
-    schema = usable_schema(manifest)
+    return Version(manifest.version, usable_schema(manifest), load_scorer(manifest, files))
+
+
+def load_scorer(manifest: Manifest, files: Mapping[str, bytes]) -> Scorer:
+    """Return the forward pass of a version."""
     arrays = unpack(files[WEIGHTS], name=WEIGHTS)
     moments, learner = (
         {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
         for prefix in ("normaliser.", "learner.")
     )
-    return Version(manifest.version, schema, Scorer(str(manifest.state["kind"]), moments, learner))
+    return Scorer(str(manifest.state["kind"]), moments, learner)
 
 
 def usable_schema(manifest: Manifest) -> Schema:

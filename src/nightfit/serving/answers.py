@@ -30,6 +30,6 @@ class Answers(NamedTuple):
         """The most probable class of each row as text, or its value."""
         if self.proba is None:
             assert self.values is not None
-            return self.values.tolist()
+            return [*map(float, self.values)]
         classes = self.served.schema.classes
         return [classes[i] for i in self.proba.argmax(1).tolist()]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 class RequestError(Exception):
-    """A request that gets no answer: an HTTP status (4xx, or 503), and the rule and the fact."""
+    """A request that gets no answer: an HTTP status (4xx, or 503), the rule and the fact, and headers that help."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
         super().__init__(message)
-        self.status, self.message = status, message
+        self.status, self.message, self.headers = status, message, headers
 
 
 def unusable(rule: str, fact: str) -> RequestError:

@@ -62,7 +62,9 @@ class Features:
         _check_count(len(rows))
         if any(type(row) is not list or len(row) != len(self.columns) for row in rows):
             raise self._wrong_arity(rows)
-        return self._encode(dict(zip(self.names, map(list, zip(*rows, strict=True)), strict=True)), len(rows), are_texts)
+        return self._encode(
+            dict(zip(self.names, map(list, zip(*rows, strict=True)), strict=True)), len(rows), are_texts
+        )
 
     def records(self, rows: Sequence[Any]) -> Inputs:
         """Turn records (name to value) into arrays; a name may be left out only where columns may be missing."""
@@ -92,7 +94,9 @@ class Features:
             raise unusable("every column must be one that the model knows", f"{where} has '{_cut(unknown)}'; {hint}")
         lacking = [name for name in self.names if name not in names and name not in self._dropped]
         if lacking and not self._may_lack:
-            raise unusable("every column of the model must be there (null: missing)", f"{where} lacks {_listed(lacking)}")
+            raise unusable(
+                "every column of the model must be there (null: missing)", f"{where} lacks {_listed(lacking)}"
+            )
 
     def _wrong_arity(self, rows: Sequence[Any]) -> RequestError:
         rule = f"every row must be a list of {len(self.columns)} values ({_listed(self.names)})"
@@ -129,9 +133,7 @@ class Features:
             found[i] = column.missing_id if text is None else known.get(text, column.unseen_id)
         return np.array(found, np.int32)
 
-    def _floats(
-        self, column: Column, values: Sequence[Any], read: Callable[[str], float], *, are_texts: bool
-    ) -> Array:
+    def _floats(self, column: Column, values: Sequence[Any], read: Callable[[str], float], *, are_texts: bool) -> Array:
         """Return numbers, float64 [n], NaN where missing; texts are read by `read` where they may be."""
         if not set(map(type, values)) <= _PLAIN or (are_texts and column.kind == "boolean"):
             values = [self._float(column, i, value, read if are_texts else None) for i, value in enumerate(values)]

@@ -67,9 +67,7 @@ def decode_csv(body: bytes, served: Served) -> Inputs:
         if len(row) != len(table[0]):
             raise unusable(f"every record must have {len(table[0])} values", f"record {i} has {len(row)}")
     names = table[0]
-    return served.features.by_column(
-        dict(zip(names, _transposed(table[1:], len(names)), strict=True)), are_texts=True
-    )
+    return served.features.by_column(dict(zip(names, _transposed(table[1:], len(names)), strict=True)), are_texts=True)
 
 
 def _transposed(rows: list[list[Any]], n: int) -> list[list[Any]]:

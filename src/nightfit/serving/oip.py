@@ -13,7 +13,7 @@ import msgspec
 
 from nightfit import __version__
 from nightfit.serving.answers import Answers
-from nightfit.serving.errors import RequestError, unusable
+from nightfit.serving.errors import unusable
 from nightfit.serving.features import Inputs
 from nightfit.serving.native import parse_json
 from nightfit.serving.served import Served
@@ -116,7 +116,9 @@ def _flat(tensor: _Tensor) -> list[Any]:
             raise unusable(f"data of '{tensor.name[:60]}' must be flat, or nested as its shape", "it is uneven")
         flat = [value for part in flat for value in part]
     if any(n < 0 for n in tensor.shape) or math.prod(tensor.shape) != len(flat):
-        raise unusable(f"data of '{tensor.name[:60]}' must fill its shape {tensor.shape[:5]}", f"it has {len(flat)} values")
+        raise unusable(
+            f"data of '{tensor.name[:60]}' must fill its shape {tensor.shape[:5]}", f"it has {len(flat)} values"
+        )
     legal = _legal(tensor.datatype)
     wrong = next((value for value in flat if value is not None and not legal(value)), None)
     if wrong is not None:
@@ -148,19 +150,10 @@ def encode(answers: Answers, asked: Asked) -> bytes:
         {"name": "prediction", "shape": [n], "datatype": word, "data": answers.predictions}
     ]
     if answers.proba is not None:
-        outputs.append(
-            {
-                "name": "probability", "shape": list(answers.proba.shape), "datatype": "FP64",
-                "data": answers.proba.ravel().tolist(),
-            }  # fmt: skip
-        )
+        shape, data = list(answers.proba.shape), answers.proba.ravel().tolist()
+        outputs.append({"name": "probability", "shape": shape, "datatype": "FP64", "data": data})
     told: dict[str, Any] = {"model_name": answers.served.model, "model_version": str(answers.served.number)}
     if asked.id is not None:
         told["id"] = asked.id
     wanted = [output for output in outputs if asked.outputs is None or output["name"] in asked.outputs]
     return msgspec.json.encode(told | {"outputs": wanted})
-
-
-def wrong_version(served: Served, number: str) -> RequestError:
-    """Return the error for a version that is not in service."""
-    return RequestError(404, f"a version must be in service, however {served.model} serves {served.number}, not {number}")

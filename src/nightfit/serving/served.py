@@ -11,7 +11,7 @@ import numpy as np
 from nightfit.batch import Array
 from nightfit.errors import CheckpointError, DataError
 from nightfit.serving.features import Features, Inputs
-from nightfit.version import WEIGHTS, load_version
+from nightfit.version import WEIGHTS, load_scorer, usable_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,15 +43,15 @@ class Served:
 
         Raises `DataError` for one that has learned nothing, or does not answer sensibly.
         """
-        version = load_version(manifest, files)
+        schema = usable_schema(manifest)
         served = cls(
             model=manifest.model,
             number=manifest.version,
             digest=manifest.files[WEIGHTS].sha256,
             created_at=datetime.fromisoformat(manifest.created_at).timestamp(),
-            schema=version.schema,
-            features=Features(version.schema, rules.schema, frozenset(rules.no_features)),
-            scorer=version.predictor,
+            schema=schema,
+            features=Features(schema, rules.schema, frozenset(rules.no_features)),
+            scorer=load_scorer(manifest, files),
         )
         served.test_itself()
         return served
@@ -74,12 +74,15 @@ class Served:
             )
 
 
-def newest_good(lineage: Lineage, rules: Rules, failed: dict[int, str]) -> Served | None:
-    """Load the newest accepted version that verifies, passing over those that `failed` names; add what fails to it.
+def newest_good(lineage: Lineage, rules: Rules, now: Served | None, failed: dict[int, str]) -> Served | None:
+    """Load the newest accepted version that verifies, unless it is the one that serves `now`.
 
-    Raises `NightfitError` where the store cannot be read at all.
+    Passes over the versions that `failed` names, and adds to it those that fail. Raises `NightfitError` where the store
+    cannot be read at all.
     """
     for manifest in _accepted(lineage, failed):
+        if now is not None and manifest.version == now.number:
+            return now
         try:
             return Served.load(manifest, lineage.load(manifest, [WEIGHTS]), rules)
         except (CheckpointError, DataError, LookupError, ValueError, TypeError) as error:
