@@ -28,7 +28,7 @@ TIMES = st.one_of(
 MISSING = ("", "NA", "-999")
 
 
-def arrow(value: Scalar, kind: kinds.Kind) -> Any:
+def arrow(value: Scalar, kind: kinds.Kind) -> Any:  # noqa: ANN401 - a number or text
     """Parse one value as a whole column would be; NaN where it is of another kind or missing."""
     parsed, _ = kinds.parse(pa.array([value]), kind, MISSING)
     found = parsed.to_pylist()[0]

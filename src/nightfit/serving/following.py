@@ -87,13 +87,13 @@ class Follower:
         self._is_unreadable = False
 
     def _look_at(self, name: str, lineage: Lineage) -> None:
-        stamp = _stamp(lineage)
+        old = self._served.get(name)
+        stamp = _stamp(lineage, may_be_absent=old is None)
         if stamp == self._stamps.get(name):
             return
         self._tell_nights(name, lineage)
         failed = self._failed[name]
         before = set(failed)
-        old = self._served.get(name)
         new = newest_good(lineage, self._rules, old, failed)
         for version in sorted(failed.keys() - before):
             self._metrics.reloads.labels(name, "failure").inc()
@@ -117,10 +117,12 @@ class Follower:
         self._newest[name] = max(versions, default=0)
 
 
-def _stamp(lineage: Lineage) -> tuple[int, int]:
+def _stamp(lineage: Lineage, *, may_be_absent: bool) -> tuple[int, int]:
     """Return what changes whenever a version appears: a rename into the folder touches it."""
     try:
         found = lineage.folder.stat()
     except FileNotFoundError:
-        return 0, 0
+        if may_be_absent:
+            return 0, 0
+        raise
     return found.st_mtime_ns, found.st_ino
