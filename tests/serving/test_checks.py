@@ -53,7 +53,7 @@ BAD: list[tuple[bytes, int, str]] = [
     (b'{"features": {"price": 1}}', 422, "lacks 'colour', 'at', 'fresh'"),
     (b'{"features": {"prise": 1}}', 422, "did you mean 'price'?"),
     (b'{"features": [{"price": 1, "colour": "red", "at": null, "fresh": true}, 5]}', 422, "row 1 is 5"),
-    (json.dumps({"features": [OK] * 10_001}).encode(), 413, "at most 10,000 rows"),
+    (json.dumps({"features": [OK] * 10_001}).encode(), 422, "at most 10,000 rows"),
 ]
 
 

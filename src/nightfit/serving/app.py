@@ -23,6 +23,8 @@ from nightfit.serving.batching import Batching
 from nightfit.serving.errors import RequestError
 from nightfit.serving.features import Inputs
 from nightfit.serving.following import Follower
+from nightfit.serving.openapi import describe
+from nightfit.serving.pages import page
 from nightfit.serving.served import Served
 from nightfit.serving.telemetry import Metrics, log
 from nightfit.serving.tokens import Tokens
@@ -103,9 +105,11 @@ class App:
             "/predict": Route("/predict", _POST, self._predict),
             "/invocations": Route("/invocations", _POST, self._invocations),
             "/metrics": Route("/metrics", _GET, self._metrics_text),
-            "/ping": Route("/ping", _GET, self._ping, is_open=True),
-            "/health": Route("/health", _GET, self._ping, is_open=True),
+            "/ping": Route("/ping", _GET, self._ready, is_open=True),
+            "/health": Route("/health", _GET, self._ready, is_open=True),
             "/version": Route("/version", _GET, self._version),
+            "/openapi.json": Route("/openapi.json", _GET, self._openapi),
+            "/docs": Route("/docs", _GET, self._docs, is_open=True),
             "/v2": Route("/v2", _GET, self._server),
             "/v2/health/live": Route("/v2/health/live", _GET, self._live, is_open=True),
             "/v2/health/ready": Route("/v2/health/ready", _GET, self._ready, is_open=True),
@@ -284,11 +288,15 @@ class App:
     async def _ready(self, _request: Request, _names: tuple[str, ...]) -> Reply:
         return to_json({"ready": self.follower.is_ready}, 200 if self.follower.is_ready else 503)
 
-    async def _ping(self, _request: Request, _names: tuple[str, ...]) -> Reply:
-        return Reply(200 if self.follower.is_ready else 503, b"\n")
-
     async def _version(self, _request: Request, _names: tuple[str, ...]) -> Reply:
         return Reply(200, __version__.encode(), TEXT)
+
+    async def _openapi(self, _request: Request, _names: tuple[str, ...]) -> Reply:
+        served = self.follower.get(self.follower.default)
+        return to_json(describe(served, self.follower.names, needs_token=bool(self.tokens)))
+
+    async def _docs(self, _request: Request, _names: tuple[str, ...]) -> Reply:
+        return Reply(200, page("docs.html"), HTML, _SAFE)
 
     async def _metrics_text(self, _request: Request, _names: tuple[str, ...]) -> Reply:
         return Reply(200, self.metrics.text(), TEXT)
@@ -305,6 +313,15 @@ class App:
 
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+_SAFE = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+)
+"""Headers of pages: nothing from elsewhere, and no script but our own file."""
 
 _AGAIN, _BEARER = (b"retry-after", b"1"), (b"www-authenticate", b"Bearer")
 

@@ -44,7 +44,13 @@ class Features:
         self._missing_numbers = np.array([x for x in map(as_number, config.missing) if not math.isnan(x)])
         self._may_lack = config.on_missing_column == "missing"
         self._dropped = frozenset(config.drop)
-        self._known = {*self.names, *ignored, *config.drop}
+        self.ignored = ignored | frozenset(config.drop) - frozenset(self.names)
+        self._known = {*self.names, *self.ignored}
+
+    @property
+    def needed(self) -> list[str]:
+        """The columns that must be there, be it with null."""
+        return [] if self._may_lack else [name for name in self.names if name not in self._dropped]
 
     def numbers(self, rows: Any) -> Inputs:  # noqa: ANN401 - rows of numbers and None, as decoded
         """Turn rows of a version whose columns are all numeric into arrays: the fast way."""
@@ -92,8 +98,8 @@ class Features:
             near = get_close_matches(unknown, self.names, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"it knows {_listed(self.names)}"
             raise unusable("every column must be one that the model knows", f"{where} has '{_cut(unknown)}'; {hint}")
-        lacking = [name for name in self.names if name not in names and name not in self._dropped]
-        if lacking and not self._may_lack:
+        lacking = [name for name in self.needed if name not in names]
+        if lacking:
             raise unusable(
                 "every column of the model must be there (null: missing)", f"{where} lacks {_listed(lacking)}"
             )
@@ -117,7 +123,7 @@ class Features:
             elif column.kind == "datetime":
                 numbers += time_features(self._floats(column, values, as_seconds, are_texts=True))
             elif column.kind == "boolean":
-                numbers.append(self._floats(column, values, _truth, are_texts=True))
+                numbers.append(self._floats(column, values, _truth, are_texts=are_texts))
             else:
                 numbers.append(self._floats(column, values, as_number, are_texts=are_texts))
         x_num = np.stack(numbers, 1) if numbers else np.zeros((n, 0))
@@ -135,7 +141,7 @@ class Features:
 
     def _floats(self, column: Column, values: Sequence[Any], read: Callable[[str], float], *, are_texts: bool) -> Array:
         """Return numbers, float64 [n], NaN where missing; texts are read by `read` where they may be."""
-        if not set(map(type, values)) <= _PLAIN or (are_texts and column.kind == "boolean"):
+        if column.kind == "boolean" or not set(map(type, values)) <= _PLAIN:
             values = [self._float(column, i, value, read if are_texts else None) for i, value in enumerate(values)]
         try:
             x = np.array(values, np.float64)
@@ -175,9 +181,7 @@ def _check_count(n: int) -> None:
     if not n:
         raise unusable("a request must have at least one row", "it has none")
     if n > MAX_ROWS:
-        raise RequestError(
-            413, f"a request must have at most {MAX_ROWS:,} rows, however it has {n:,}; send parts, or use predict"
-        )
+        raise unusable(f"a request must have at most {MAX_ROWS:,} rows", f"it has {n:,}; send parts, or use predict")
 
 
 def _truth(text: str) -> float:
