@@ -30,7 +30,8 @@ import numpy as np
 from nightfit.config import load
 from nightfit.identity import hash_word, mix
 from nightfit.known import N_NIGHTS, Segment
-from nightfit.store import Lineage, Store, verify
+from nightfit.store import Lineage, Store
+from nightfit.verify import verify
 
 MODELS = ("deep", "linear")
 COLUMNS = ("id", "x", "c", "y")
@@ -181,7 +182,7 @@ def check_accounts(pipeline: Pipeline, truth: Truth) -> list[str]:
         found["used"] = sums["learned"] + sums["held_out"]
         if found != truth.counts():
             wrong.append(f"{lineage.name}: accounts for {found}, however {truth.counts()} were delivered")
-        segments = (Segment.open(lineage.segment_file(m.segments[0])) for m in ancestry)
+        segments = (Segment.open(lineage.segments.file(m.segments[0])) for m in ancestry)
         if Counter(int(key) for segment in segments for key in segment.keys) != truth.keys():
             wrong.append(f"{lineage.name}: keys are not those that were delivered")
         if _rejects(lineage) != Counter(str(row[0]) for row in truth.rows if row[1] == "n/a"):

@@ -11,7 +11,7 @@ import pytest
 from nightfit.checkpoint import unpack
 from nightfit.errors import ConfigError, DataError, UsageError
 from nightfit.identity import hash_text, is_held_out, mix
-from nightfit.store import verify
+from nightfit.verify import verify
 from pipe import CONFIG, IMPATIENT, Pipe, Row, make_rows
 
 DEEP = CONFIG.replace("[models.linear]", "[models.deep]\n[models.linear]")
@@ -268,7 +268,7 @@ def test_a_rotten_segment_costs_its_check_only(pipe: Pipe) -> None:
     for i in range(2):
         pipe.append(make_rows(50, start=100 * i))
         pipe.night()
-    path = pipe.lineage().segment_file(pipe.head().segments[1])
+    path = pipe.lineage().segments.file(pipe.head().segments[1])
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     pipe.append([*make_rows(50), *make_rows(50, start=100)])
     result = pipe.night()
@@ -347,4 +347,5 @@ def test_every_figure_is_recorded(pipe: Pipe) -> None:
     assert night["read"] == {"a.csv": 100}
     data: Any = pipe.head().state["data"]
     assert data == {"target": "y", "key": ["id"], "columns": {"a.csv": ["c", "x1", "x2", "y"]}}
-    assert set(unpack(pipe.lineage().load(pipe.head())["holdout.safetensors"])) >= {"key_hash", "x_num", "y"}
+    memory = unpack(pipe.lineage().load(pipe.head())["memory.safetensors"])
+    assert set(memory) >= {"holdout.key_hash", "holdout.x_num", "holdout.y"}

@@ -20,7 +20,8 @@ import pytest
 from nightfit import checkpoint
 from nightfit.checkpoint import Draft, Manifest, NewerFormatError, RowCounts, encode
 from nightfit.errors import CheckpointError, ConfigError, TryAgainError
-from nightfit.store import Lineage, Store, verify
+from nightfit.store import Lineage, Store
+from nightfit.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,7 @@ def add_segment(lineage: Lineage, data: bytes) -> str:
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        return lineage.add_segment(Path(file.name))
+        return lineage.segments.add(Path(file.name))
 
 
 def commit(lineage: Lineage, **changes: Any) -> Manifest:  # noqa: ANN401 - any field of a draft
@@ -214,11 +215,11 @@ def test_every_flipped_bit_of_a_segment_is_detected(lineage: Lineage) -> None:
         bit = draw.randrange(len(STATE) * 8)
         flip(path, bit)
         with pytest.raises(CheckpointError, match=sha):
-            lineage.segment(sha)
+            lineage.segments.read(sha)
         assert levels(lineage) == [("error", None)]
         assert lineage.usable_head(never)
         flip(path, bit)
-    assert lineage.segment(sha) == STATE
+    assert lineage.segments.read(sha) == STATE
 
 
 def test_every_truncation_is_detected(lineage: Lineage) -> None:
@@ -368,12 +369,22 @@ def test_the_ancestry_is_that_of_the_state(lineage: Lineage) -> None:
 def test_a_pruned_version_is_neither_broken_nor_used(lineage: Lineage) -> None:
     """Tensors that are gone on purpose are no error, are not quarantined, and need no segments."""
     commit(lineage, segments=["ab" * 32])
-    (lineage.path(1) / "deep.safetensors").unlink()
-    assert lineage.pruned(lineage.manifest(1))
-    assert ("error", 1) in levels(lineage), "but the head must not be pruned"
-    assert lineage.usable_head(lambda _version, _reason: None) is None
+    assert ("error", None) in levels(lineage), "a segment that is named must be there"
+    lineage.strip(1, ["deep.safetensors"], "pruned")
+    lineage.strip(1, ["deep.safetensors"], "pruned")  # which may be done again
+    assert levels(lineage) == []
+    told: list[str] = []
+    assert lineage.usable_head(lambda _version, why: told.append(why)) is None
+    assert "was pruned" in told[0]
     assert lineage.entries()[0].status == "accepted"
+
+
+def test_a_file_that_was_deleted_must_be_gone(lineage: Lineage) -> None:
+    """What a version says it erased is an error where it is there again, and none where it is gone."""
     commit(lineage)
+    commit(lineage, act="forget", erased={"1": ["deep.safetensors"]})
+    assert levels(lineage) == [("error", 1)]
+    lineage.strip(1, ["deep.safetensors"], "erased")
     assert levels(lineage) == []
 
 
@@ -386,10 +397,10 @@ def test_a_segment_is_kept_once_and_mended(lineage: Lineage) -> None:
     assert path.stat().st_ino == before
     flip(path, 3)
     assert add_segment(lineage, b"keys") == sha
-    assert (lineage.segment(sha), in_staging(lineage)) == (b"keys", [])
+    assert (lineage.segments.read(sha), in_staging(lineage)) == (b"keys", [])
     for name in ("../" + sha, sha.upper(), sha[1:]):
         with pytest.raises(CheckpointError, match="SHA-256"):
-            lineage.segment(name)
+            lineage.segments.read(name)
 
 
 def test_staging_is_private_listed_and_cleared(lineage: Lineage, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def same(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))
 
 
+@settings(deadline=None)
 @given(value=st.one_of(TEXT, TYPED))
 @example(value="  7.000 ")
 def test_text_is_spelled_as_a_column_spells_it(value: str | float) -> None:
@@ -47,6 +48,7 @@ def test_text_is_spelled_as_a_column_spells_it(value: str | float) -> None:
     assert as_category(value, frozenset(MISSING)) == arrow(value, "categorical")
 
 
+@settings(deadline=None)
 @given(text=TEXT)
 def test_a_number_is_read_as_a_column_reads_it(text: str) -> None:
     """Text is the same number, or none."""
@@ -55,6 +57,7 @@ def test_a_number_is_read_as_a_column_reads_it(text: str) -> None:
     assert same(number if abs(number) <= LIMIT else math.nan, arrow(text, "numeric"))
 
 
+@settings(deadline=None)
 @given(text=TEXT)
 def test_a_truth_is_read_as_a_column_reads_it(text: str) -> None:
     """Text is true, false, or neither."""
@@ -62,7 +65,7 @@ def test_a_truth_is_read_as_a_column_reads_it(text: str) -> None:
     assert same(math.nan if found is None else as_truth(found.lower()), arrow(text, "boolean"))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(text=TIMES)
 @example(text="2024-02-30")
 @example(text="2024-02-29 24:00")

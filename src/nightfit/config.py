@@ -46,8 +46,23 @@ class Config:
     models: Mapping[str, ModelConfig]
     root: Path
     store: Path
+    keep: int = 30
     seed: int = 0
+    fresh_every: int = 30
     gate: GateConfig = field(default_factory=GateConfig)
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """The `[store]` table; a text in its place is the path."""
+
+    path: str = "checkpoints"
+    keep: int = 30
+    """Versions of each model whose tensors are kept; manifests are kept for ever."""
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ValueError(f"keep must be at least 1, however it is {self.keep}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,6 @@ class _Top:
     target: str
     key: str | tuple[str, ...] = ()
     task: str = "auto"
-    store: str = "checkpoints"
     root: str = "."
     seed: int = 0
     holdout: float = 0.1
@@ -66,6 +80,7 @@ class _Top:
     on_update: str = "reject"
     label_wait: str = "30d"
     pending_rows: int = 100_000
+    fresh_every: int = 30
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -86,8 +101,8 @@ class _Top:
             raise ValueError(f"on_update must be 'reject' or 'learn', however it is '{self.on_update}'")
         if seconds(self.label_wait) is None:
             raise ValueError(f"label_wait must be a number and one of s, m, h, d, w, however it is '{self.label_wait}'")
-        if self.pending_rows < 0:
-            raise ValueError(f"pending_rows must be at least 0, however it is {self.pending_rows}")
+        for name in (name for name in ("pending_rows", "fresh_every") if getattr(self, name) < 0):
+            raise ValueError(f"{name} must be at least 0, however it is {getattr(self, name)}")
 
 
 def load(path: Path) -> Config:
@@ -113,8 +128,10 @@ def load(path: Path) -> Config:
 
 def parse(document: dict[str, Any], folder: Path) -> Config:
     """Compose a config from a TOML document; `folder` is what a relative root is relative to."""
-    tables = {"sources", "schema", "models", "gate"}
+    tables = {"store", "sources", "schema", "models", "gate"}
     top = build(_Top, {k: v for k, v in document.items() if k not in tables}, "", also=tables)
+    kept = document.get("store", {})
+    store = build(StoreConfig, {"path": kept} if isinstance(kept, str) else kept, "store.")
     root = (folder / top.root).resolve()
     sources = document.get("sources", [])
     if not isinstance(sources, list) or not sources:
@@ -129,6 +146,9 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
         raise ConfigError(
             f"schema.drop must leave the target and the key, however it names '{name}'; take it out there"
         )
+    gate = build(GateConfig, document.get("gate", {}), "gate.")
+    for name in {top.target, *_tuple(top.key), *schema.drop} & set(gate.slices):
+        raise ConfigError(f"gate.slices must name features, however '{name}' is none; take it out there")
     return Config(
         name=top.name,
         rules=Rules(
@@ -147,9 +167,11 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
         sources=built,
         models=_models(document.get("models", {"deep": {}, "linear": {}})),
         root=root,
-        store=root / top.store,
+        store=root / store.path,
+        keep=store.keep,
         seed=top.seed,
-        gate=build(GateConfig, document.get("gate", {}), "gate."),
+        fresh_every=top.fresh_every,
+        gate=gate,
     )
 
 

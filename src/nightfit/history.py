@@ -12,11 +12,12 @@ from nightfit.errors import ConfigError, DataError
 from nightfit.render import print_json, table
 from nightfit.render import show as display
 from nightfit.store import Lineage, Store
-from nightfit.store import verify as verify_lineage
+from nightfit.verify import verify as verify_lineage
 
 if TYPE_CHECKING:
     from nightfit.checkpoint import Manifest
     from nightfit.config import Config
+    from nightfit.diff import Flips
     from nightfit.store import Entry
 
 
@@ -59,10 +60,12 @@ def _log_json(entry: Entry) -> dict[str, Any]:
     return {
         "version": entry.version,
         "parent": m.parent if m else None,
+        "act": m.act if m else None,
         "status": entry.status,
         "rows": asdict(m.rows) if m else None,
         "prequential": m.prequential if m else {},
         "verdict": m.verdict if m else "does not verify, was set aside",
+        "fresh": m.night.get("fresh") if m else None,
         "created_at": m.created_at if m else None,
         "seconds": m.night.get("seconds") if m else None,
     }
@@ -89,11 +92,12 @@ def _log_row(entry: Entry, fates: Sequence[str], scored: Sequence[str]) -> list[
 
 
 def _why(manifest: Manifest) -> str:
-    """Return the verdict without what the status says already."""
+    """Return the verdict without what the status says already, and how it compares with a fresh model."""
     verdict = manifest.verdict
     for said in ("accepted: ", "refused: "):
         verdict = verdict.removeprefix(said)
-    return verdict
+    fresh: Any = manifest.night.get("fresh")
+    return f"{verdict}; {fresh['verdict']}" if fresh and "difference" in fresh else verdict
 
 
 def _seconds(manifest: Manifest) -> float:
@@ -131,27 +135,62 @@ def _columns(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def _show_rows(m: Manifest) -> list[Sequence[object]]:
-    night: Any = m.night
     state: Any = m.state
     counts = {"read": m.rows.read, "pending before": m.rows.pending_before, **asdict(m.rows)}
     rows = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in counts.items() if n or what == "read")
     return [
-        [
-            "committed",
-            f"{m.created_at}, in {_seconds(m):.1f} s, on {night['device']['name']} ({night['device']['reason']})",
-        ],
+        *([["act", m.act]] if m.act != "night" else []),
+        ["committed", m.created_at + _where(m)],
         ["parent", "none, the first" if m.parent is None else m.parent],
         ["rows", rows],
-        *([["rejected", night["why_rejected"]]] if night.get("why_rejected") else []),
-        ["before learning", _scores(m.prequential)],
-        ["learning", learning_sentence(night["learning"], m.parent)],
-        *([[f"gate, {name}", _interval(f)] for name, f in night["gate"].items() if isinstance(f, dict) and f["n"]]),
-        *([["notes", "; ".join(night["notes"])]] if night.get("notes") else []),
+        *_night_rows(m),
+        *([["left out", "the rows of versions " + ", ".join(map(str, m.excluded))]] if m.excluded else []),
+        *([["erased", f"the memories of {len(m.erased)} older versions"]] if m.erased else []),
         ["target", _target(state)],
         *_kinds(m),
         ["read up to", "; ".join(_position(name, cursor) for name, cursor in m.cursors.items())],
         ["files", ", ".join(f"{name} ({file.size:,} bytes)" for name, file in m.files.items())],
     ]
+
+
+def _where(m: Manifest) -> str:
+    device: Any = m.night.get("device")
+    return f", in {_seconds(m):.1f} s, on {device['name']} ({device['reason']})" if device else ""
+
+
+def _night_rows(m: Manifest) -> list[Sequence[object]]:
+    """Return what only a night has to tell: one that goes back or forgets learns nothing."""
+    night: Any = m.night
+    if m.act != "night":
+        return []
+    return [
+        *([["rejected", night["why_rejected"]]] if night.get("why_rejected") else []),
+        ["before learning", _scores(m.prequential)],
+        ["learning", learning_sentence(night["learning"], m.parent)],
+        *_gate_rows(night["gate"]),
+        *([["fresh against warm", night["fresh"]["verdict"]]] if "fresh" in night else []),
+        *([["notes", "; ".join(night["notes"])]] if night.get("notes") else []),
+    ]
+
+
+def _gate_rows(gate: dict[str, Any]) -> list[Sequence[object]]:
+    """Return the figures under the verdict: what the two scored, rows that flipped, intervals by set and by slice."""
+    intervals = {name: gate[name] for name in ("tonight", "memory", "pooled", "kept") if name in gate}
+    rows = [("scores", "candidate"), ("champion_scores", "champion")]
+    return [
+        *([f"gate, {whose}", _named(gate[name])] for name, whose in rows if name in gate),
+        *([f"gate, {name}", _interval(figures)] for name, figures in intervals.items()),
+        *([f"gate, {name}", _interval(figures, " together")] for name, figures in gate.get("slices", {}).items()),
+        *([["gate, flips", _flips(gate["flips"])]] if "flips" in gate else []),
+    ]
+
+
+def _flips(flips: dict[str, Any]) -> str:
+    negative = flips["negative"]
+    return (
+        f"{negative['mean']:.1%} of {negative['n']:,} held-out rows were right and are wrong now, "
+        f"{flips['positive']:.1%} the other way round"
+    )
 
 
 def _target(state: dict[str, Any]) -> str:
@@ -171,7 +210,8 @@ def _kinds(m: Manifest) -> list[Sequence[object]]:
 def _position(name: str, cursor: Mapping[str, Any]) -> str:
     """Say how far a source was read, without the hashes that files are recognised by."""
     if "files" in cursor:
-        return ", ".join(f"{place}: {f['rows']:,} rows, byte {f['offset']:,}" for place, f in cursor["files"].items())
+        at = {place: f", byte {f['offset']:,}" if "offset" in f else "" for place, f in cursor["files"].items()}
+        return ", ".join(f"{place}: {f['rows']:,} rows{at[place]}" for place, f in cursor["files"].items())
     if "after" in cursor:
         return f"{name}: {cursor['rows']:,} rows, {', '.join(map(str, cursor['after'] or ['none']))}"
     return f"{name}: {cursor}"
@@ -181,14 +221,17 @@ def _scores(scores: dict[str, float]) -> str:
     """Say how the version before scored on all new rows."""
     if not scores:
         return "not scored"
-    named = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items() if name != "rows")
-    return f"{named}, on {scores['rows']:,.0f} rows"
+    return f"{_named(scores)}, on {scores['rows']:,.0f} rows"
 
 
-def _interval(figures: dict[str, Any]) -> str:
+def _named(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items() if name != "rows")
+
+
+def _interval(figures: dict[str, Any], whose: str = "") -> str:
     low, high = ("-" if figures[end] is None else f"{figures[end]:+.4f}" for end in ("low", "high"))
     n = f"{figures['n']:,} rows"
-    return f"candidate minus champion {figures['mean']:+.4f} on {n} (one-sided 95 % bounds {low} and {high})"
+    return f"candidate minus champion {figures['mean']:+.4f} on {n} (one-sided 95 % bounds{whose} {low} and {high})"
 
 
 def learning_sentence(learning: dict[str, Any], parent: int | None) -> str:
@@ -203,6 +246,45 @@ def learning_sentence(learning: dict[str, Any], parent: int | None) -> str:
     if parent is None:
         return f"cold start; loss {after} after ({chance})"
     return f"warm start from version {parent}: loss {before} before, {after} after ({chance})"
+
+
+def diff(before: int, after: int, name: str | None, path: Path, *, as_json: bool) -> None:
+    """Show what differs between two versions of one model."""
+    from nightfit.diff import diff as compare
+
+    config = load(path)
+    model = pick(config, name)
+    found = compare(lineages(config, model)[model], before, after)
+    if as_json:
+        print_json({"model": model, "before": before, "after": after, **asdict(found)})
+        return
+    display(f"{config.name}/{model}: from version {before} to version {after}")
+    columns = ("", f"version {before}", f"version {after}")
+    changes = [*found.config, *found.schema, *found.scores]
+    display(table(columns, [[c.what, _cell(c.before), _cell(c.after)] for c in changes], left=columns))
+    if found.weights:
+        rows = [[w.name, *map(_norm, (w.before, w.after, w.difference))] for w in found.weights]
+        display(table(("Euclidean norm of", *columns[1:], "of the difference"), rows, left=("Euclidean norm of",)))
+    display(*found.notes, *([_flipped(found.flips)] if found.flips else []))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() else f"{value:.4f}"
+    return "-" if value is None else str(value)
+
+
+def _norm(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _flipped(flips: Flips) -> str:
+    if flips.changed is None:
+        return f"on the {flips.rows:,} rows kept for testing the answers differ by {flips.rms_change or 0:.4g} (RMS)"
+    return (
+        f"of the {flips.rows:,} rows kept for testing {flips.changed:,} are answered differently: "
+        f"{flips.right_to_wrong:,} were right and are wrong, {flips.wrong_to_right:,} were wrong and are right"
+    )
 
 
 def verify(name: str | None, path: Path, *, as_json: bool) -> int:

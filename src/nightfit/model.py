@@ -11,16 +11,19 @@ import torch
 
 from nightfit.batch import Array, Batch, Rows
 from nightfit.jsontypes import Json
-from nightfit.learners.base import Arrays, Learner, LearnerConfig, MlpConfig, part
+from nightfit.learners.base import MEMORY, Arrays, Learner, LearnerConfig, MlpConfig, part
 from nightfit.memory import Memory
 from nightfit.metrics import Tally, row_losses
 from nightfit.normaliser import Normaliser
 from nightfit.schema import Schema, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 HOLDOUT_ROWS = 10_000
+
+LARGEST_WEIGHT = 1_000.0
+"""A weight beyond which learning has exploded: inputs are standardised and clamped."""
 
 PREDICT_ROWS = 8_192
 """Rows that are predicted at a time: the activations of an ensemble's hidden layers are many times a row's size."""
@@ -124,8 +127,20 @@ class Model:
         """Say whether every number that predicts is finite."""
         return all(np.isfinite(a).all() for a in self.state()[1]["model"].values() if a.dtype.kind == "f")
 
+    def ailment(self) -> str:
+        """Say why its weights cannot be used, whatever they predict; empty if they can."""
+        if not self.is_finite():
+            return "its weights are not finite: learning has diverged"
+        largest = max((float(np.abs(w).max()) for w in self.learner.weights() if w.size), default=0.0)
+        if largest <= LARGEST_WEIGHT:
+            return ""
+        return f"its largest weight is {largest:.3g}, beyond {LARGEST_WEIGHT:,.0f}: learning has exploded"
+
     def state(self) -> tuple[dict[str, Json], dict[str, Arrays]]:
-        """Return the model as JSON, and as arrays by file: "model" predicts, the others only learn and test."""
+        """Return the model as JSON, and as arrays by file.
+
+        "model" predicts, "learning" only learns, "memory" holds rows: what may have to be forgotten lies apart.
+        """
         arrays, extra, data = self.learner.state()
         model = {f"normaliser.{name}": a for name, a in self.normaliser.arrays().items()}
         model |= {f"learner.{name}": a for name, a in arrays.items()}
@@ -135,7 +150,9 @@ class Model:
             "learner": data,
             "n_nights": self.n_nights,
         }
-        return state, {"model": model, "learning": extra, "holdout": self.holdout.arrays()}
+        memory = {name.removeprefix(MEMORY): extra.pop(name) for name in list(extra) if name.startswith(MEMORY)}
+        memory |= {f"holdout.{name}": a for name, a in self.holdout.arrays().items()}
+        return state, {"model": model, "learning": extra, "memory": memory}
 
     @classmethod
     def load(
@@ -148,9 +165,23 @@ class Model:
         seed: int = 0,
     ) -> Model:
         """Read what `state` returned, onto any device."""
+
+        def make(normaliser: Normaliser, task: Task) -> Learner:
+            return make_learner(config, normaliser, task=task, device=device, seed=seed)
+
+        return cls.restore(state, files, make)
+
+    @classmethod
+    def restore(
+        cls, state: Mapping[str, Any], files: Mapping[str, Arrays], make: Callable[[Normaliser, Task], Learner]
+    ) -> Model:
+        """Read what `state` returned around a learner of one's own; the memory may be left out, and is empty then."""
         normaliser = Normaliser.from_arrays(part(files["model"], "normaliser"))
         schema = Schema.from_json(state["schema"])
-        learner = make_learner(config, normaliser, task=schema.task, device=device, seed=seed)
-        learner.load(part(files["model"], "learner"), files["learning"], state["learner"])
-        holdout = Memory.from_arrays(HOLDOUT_ROWS, files["holdout"])
+        kept = files.get("memory", {})
+        extra = {MEMORY + name: a for name, a in kept.items() if not name.startswith("holdout.")}
+        learner = make(normaliser, schema.task)
+        learner.load(part(files["model"], "learner"), {**files["learning"], **extra}, state["learner"])
+        holdout = Memory.from_arrays(HOLDOUT_ROWS, part(dict(kept), "holdout")) if kept else Memory(HOLDOUT_ROWS)
+        holdout.grow(schema.sizes.d_num, schema.new_cat_ids)
         return cls(state["kind"], schema, normaliser, learner, holdout, state["n_nights"])

@@ -12,30 +12,32 @@ import os
 import re
 import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nightfit.checkpoint import (
     FILE_NAME,
     MANIFEST,
-    SHA256,
-    FileHash,
     Manifest,
     NewerFormatError,
     decode,
-    disk_errors,
     encode,
+    seal,
+)
+from nightfit.disk import (
+    FileHash,
+    disk_errors,
     hash_file,
     private_folder,
     read_file,
     real_folder,
-    seal,
     sync_folder,
     write_file,
 )
 from nightfit.errors import CheckpointError, ConfigError, TryAgainError
+from nightfit.segments import Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,7 +50,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 STAGING = ".staging"
 SEGMENTS = "segments"
 
-_NOT_OURS = "is not ours: it is ignored and left alone"
+Mark: TypeAlias = Literal["pruned", "erased"]
+MARKS: tuple[Mark, ...] = ("pruned", "erased")
+"""Empty files that say that files of a version were deleted on purpose."""
+
 _VERSION = re.compile(r"([0-9]{6,})(\.quarantined(?:-[0-9]+)?)?")
 
 
@@ -59,15 +64,6 @@ class Entry:
     version: int
     status: Literal["accepted", "refused", "quarantined"]
     manifest: Manifest | None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What `verify` has to say; only errors make the command fail."""
-
-    level: Literal["error", "warning"]
-    version: int | None
-    message: str
 
 
 @dataclass(frozen=True)
@@ -141,6 +137,11 @@ class Lineage:
     def folder(self) -> Path:
         """Where the versions lie."""
         return self.pipeline.folder / self.model
+
+    @property
+    def segments(self) -> Segments:
+        """The identities of the rows of its nights."""
+        return Segments(self.folder / SEGMENTS, self.name, self.pipeline.staging)
 
     @property
     def name(self) -> str:
@@ -243,10 +244,25 @@ class Lineage:
                 f"{manifest.files[name].sha256[:12]}: it changed on disk"
             )
 
-    def pruned(self, manifest: Manifest) -> bool:
-        """Say whether a version's state was removed and its manifest kept."""
-        state = [name for name in manifest.files if not _is_record(name)]
-        return bool(state) and not any(os.path.lexists(self.path(manifest.version) / name) for name in state)
+    def was(self, mark: Mark, version: int) -> bool:
+        """Say whether a version was pruned (its manifest and records are left), or its rows were erased."""
+        return os.path.lexists(self.path(version) / mark)
+
+    def strip(self, version: int, names: Iterable[str], mark: Mark) -> None:
+        """Delete files of a version for good; the mark comes first, so that it is never taken for damage.
+
+        Needs the pipeline's lock, and may be done again; raises as `commit`.
+        """
+        folder = self.path(version)
+        with disk_errors(folder):
+            if not real_folder(folder):
+                return
+            if not self.was(mark, version):
+                write_file(folder / mark, b"")
+                sync_folder(folder)
+            for name in names:
+                (folder / name).unlink(missing_ok=True)
+            sync_folder(folder)
 
     def usable_head(
         self, on_broken: Callable[[int, str], None], *, quarantine: bool = True
@@ -264,8 +280,8 @@ class Lineage:
             on_broken(version, reason)
 
         for manifest in self._accepted(broken):
-            if self.pruned(manifest):
-                on_broken(manifest.version, f"{self._title(manifest.version)} was pruned, or its files were deleted")
+            if mark := next((mark for mark in MARKS if self.was(mark, manifest.version)), None):
+                on_broken(manifest.version, f"{self._title(manifest.version)} was {mark}, and cannot be gone on from")
                 continue
             try:
                 return manifest, self._load_state(manifest)
@@ -274,9 +290,9 @@ class Lineage:
         return None
 
     def _load_state(self, manifest: Manifest) -> dict[str, bytes]:
-        for name in filter(_is_record, manifest.files):
+        for name in filter(is_record, manifest.files):
             self.check(manifest, name)
-        return self.load(manifest, [name for name in manifest.files if not _is_record(name)])
+        return self.load(manifest, [name for name in manifest.files if not is_record(name)])
 
     def _quarantine(self, version: int) -> None:
         target, taken = self.folder / f"{version:06d}.quarantined", 1
@@ -320,7 +336,7 @@ class Lineage:
 
     def _write(self, staging: Path, draft: Draft, version: int) -> Manifest:
         for name in draft.files:
-            if not FILE_NAME.fullmatch(name) or name == MANIFEST:
+            if not FILE_NAME.fullmatch(name) or name in {MANIFEST, *MARKS}:
                 raise ValueError(f"a file of a version must have a plain name, however one is called {name!r}")
         files = {name: write_file(staging / name, content) for name, content in draft.files.items()}
         manifest = seal(draft, files, pipeline=self.pipeline.folder.name, model=self.model, version=version)
@@ -334,50 +350,15 @@ class Lineage:
             version += 1
         return version
 
-    def add_segment(self, source: Path) -> str:
-        """Keep a copy of a segment of known keys durably, once, and give its SHA-256; raises as `commit`."""
-        with disk_errors(self.folder):
-            sha = hash_file(source).sha256
-            for folder in (self.pipeline.folder, self.folder, self.folder / SEGMENTS):
-                private_folder(folder)
-            try:
-                self.check_segment(sha)
-            except CheckpointError:
-                self._write_segment(sha, source)
-            sync_folder(self.folder / SEGMENTS)
-        return sha
+    def newest(self) -> Manifest | None:
+        """Give the newest entry that can be read, whatever its status."""
+        return next(self.newest_first(), None)
 
-    def _write_segment(self, sha: str, source: Path) -> None:
-        staging = self.pipeline.staging()
-        try:
-            write_file(staging / SEGMENTS, source)
-            (staging / SEGMENTS).rename(self._segment_path(sha))
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
-    def segment(self, sha: str) -> bytes:
-        """Read a segment, checked on the very bytes returned; raises `CheckpointError` for a broken one."""
-        data = read_file(self._segment_path(sha))
-        self._compare_segment(sha, hashlib.sha256(data).hexdigest())
-        return data
-
-    def check_segment(self, sha: str) -> None:
-        """Hash a segment in flat memory; raises as `segment`."""
-        self._compare_segment(sha, hash_file(self._segment_path(sha)).sha256)
-
-    def segment_file(self, sha: str) -> Path:
-        """Give the file of a segment that verifies, for those who map it; raises as `segment`."""
-        self.check_segment(sha)
-        return self._segment_path(sha)
-
-    def _compare_segment(self, sha: str, found: str) -> None:
-        if found != sha:
-            raise CheckpointError(f"segment {sha} of {self.name} must hash to its name, however it hashes to {found}")
-
-    def _segment_path(self, sha: str) -> Path:
-        if not SHA256.fullmatch(sha):
-            raise CheckpointError(f"a segment of {self.name} must be named by a SHA-256, however this is {sha!r}")
-        return self.folder / SEGMENTS / f"{sha}.safetensors"
+    def resolve(self, manifest: Manifest) -> Manifest:
+        """Give the entry whose state this one has: where it only put another back into service, that one."""
+        while manifest.is_alias and manifest.parent is not None:
+            manifest = self.manifest(manifest.parent)
+        return manifest
 
     def ancestry(self, manifest: Manifest) -> list[Manifest]:
         """List a version and those that its state grew from, newest first, as far as they can be read."""
@@ -386,54 +367,6 @@ class Lineage:
             while (parent := chain[-1].parent) is not None and 0 < parent < chain[-1].version:
                 chain.append(self._read(parent))
         return chain
-
-
-def verify(lineage: Lineage) -> list[Finding]:
-    """Hash every file of every version and every segment that one names; takes no lock and mends nothing."""
-    items, manifests, findings = lineage.items(), list[Manifest](), list[Finding]()
-    for version in [item.version for item in items if item.kind == "version"]:
-        with _noted(findings, version):
-            manifests.append(lineage.manifest(version))
-    newest = max((m.version for m in manifests if m.status == "accepted"), default=0)
-    kept = [m for m in manifests if m.version == newest or not lineage.pruned(m)]
-    for manifest in kept:
-        findings += _file_findings(lineage, manifest)
-    for sha in dict.fromkeys(sha for manifest in kept for sha in manifest.segments):
-        with _noted(findings, None):
-            lineage.check_segment(sha)
-    return findings + _strangers(lineage, items)
-
-
-@contextmanager
-def _noted(findings: list[Finding], version: int | None) -> Iterator[None]:
-    try:
-        yield
-    except CheckpointError as error:
-        findings.append(Finding("error", version, str(error)))
-
-
-def _file_findings(lineage: Lineage, manifest: Manifest) -> list[Finding]:
-    findings: list[Finding] = []
-    for name in manifest.files:
-        with _noted(findings, manifest.version):
-            lineage.check(manifest, name)
-    found: set[str] = set()
-    with suppress(FileNotFoundError):  # the trainer may have quarantined it just now
-        found = {path.name for path in lineage.path(manifest.version).iterdir()}
-    extra = sorted(found - {MANIFEST, *manifest.files})
-    return findings + [Finding("warning", manifest.version, f"{name!r} {_NOT_OURS}") for name in extra]
-
-
-def _strangers(lineage: Lineage, items: list[Item]) -> list[Finding]:
-    findings = [Finding("warning", None, f"{i.name!r} {_NOT_OURS}") for i in items if i.kind == "foreign"]
-    for item in items:
-        if item.kind == "quarantined":
-            message = f"{item.name!r} is quarantined: it did not verify and is never loaded"
-            findings.append(Finding("warning", item.version, message))
-    for path in lineage.pipeline.leftovers():
-        message = f"{str(path)!r} is left over from a run, or belongs to one under way"
-        findings.append(Finding("warning", None, message))
-    return findings
 
 
 def _item(entry: os.DirEntry[str]) -> Item:
@@ -450,7 +383,8 @@ def _legal(name: str, what: str) -> str:
     return name
 
 
-def _is_record(name: str) -> bool:
+def is_record(name: str) -> bool:
+    """Say whether a file tells of a night and is no part of the state."""
     return name.endswith(".jsonl")
 
 

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nightfit.batch import Array, Batch
-from nightfit.checkpoint import Manifest, unpack
+from nightfit.checkpoint import WEIGHTS, Manifest, unpack
 from nightfit.errors import DataError
 from nightfit.schema import Schema
 from nightfit.scorer import Scorer
-
-WEIGHTS = "model.safetensors"
-"""The file of a version that predicting needs."""
 
 
 class Predictor(Protocol):

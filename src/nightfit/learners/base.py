@@ -6,7 +6,7 @@ exactly (on the CPU: bit for bit) what it would have done without the break.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -116,13 +116,28 @@ class Learner(Protocol):
         """Delete the rows of these keys (hashes, uint64) from every memory, and return how many; weights stay."""
         ...
 
+    def weights(self) -> Iterable[Array]:
+        """Return what learning moves: the weights that answer, and those that it goes on from."""
+        ...
+
+    def memory(self) -> Batch | None:
+        """Return the rows that are kept for replay, each once; None if there are none."""
+        ...
+
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
-        """Return what predicting needs, what only learning needs, and the rest as JSON."""
+        """Return what predicting needs, what only learning needs, and the rest as JSON.
+
+        Arrays that hold rows are among the second, and their names start with `MEMORY`.
+        """
         ...
 
     def load(self, arrays: Arrays, extra: Arrays, data: Mapping[str, Json]) -> None:
-        """Take over what `state` returned."""
+        """Take over what `state` returned; the arrays that hold rows may be left out, and are empty then."""
         ...
+
+
+MEMORY = "memory."
+"""What the names of a learner's arrays that hold rows start with: they are kept in a file of their own."""
 
 
 def part(arrays: Arrays, name: str) -> Arrays:

@@ -7,7 +7,7 @@ moments live on over the nights; some members serve the average of their weights
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -282,6 +282,14 @@ class DeepLearner(Calibrated):
         """Delete rows from both memories."""
         return self._replay.forget(keys)
 
+    def weights(self) -> Iterable[Array]:
+        """Return the vector that serves, and the one that learns."""
+        return [_numpy(flat) for flat in (self._served, self._net.flat.data) if flat is not None]
+
+    def memory(self) -> Batch | None:
+        """Return the rows of both memories."""
+        return self._replay.rows()
+
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
         """Return the weights that serve by name; weights, moments and memories for learning; the network's shape."""
         served = self._net.flat.data if self._served is None else self._served
@@ -316,6 +324,7 @@ class DeepLearner(Calibrated):
         self._seen, self._mixture = self._tensor(arrays["seen"]), Mixture(arrays["mixture"])
         self._calibration = calibration_in(arrays)
         self._replay = Replay(self.config, extra)
+        self._replay.grow(sizes, np.zeros(sizes.d_cat, np.int32))
         if "step" in extra:
             self._served, self._net.flat.data = self._flat(arrays, "net"), self._flat(extra, "weights")
             moments = {name: self._flat(extra, name) for name in _AVERAGES}

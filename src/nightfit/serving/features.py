@@ -40,7 +40,7 @@ class Features:
         self.columns = schema.columns
         self.names = [column.name for column in schema.columns]
         self.is_numeric = bool(self.columns) and all(column.kind == "numeric" for column in self.columns)
-        self._missing = frozenset(config.missing)
+        self.missing = frozenset(config.missing)
         self._missing_numbers = np.array([x for x in map(as_number, config.missing) if not math.isnan(x)])
         self._may_lack = config.on_missing_column == "missing"
         self._dropped = frozenset(config.drop)
@@ -135,7 +135,7 @@ class Features:
         for i in (i for i, number in enumerate(found) if number < 0):
             if isinstance(values[i], (list, dict)):
                 raise unusable(f"column '{column.name}' must hold text", f"row {i} has {_kind(values[i])}")
-            text = as_category(values[i], self._missing)
+            text = as_category(values[i], self.missing)
             found[i] = column.missing_id if text is None else known.get(text, column.unseen_id)
         return np.array(found, np.int32)
 
@@ -154,7 +154,7 @@ class Features:
             return None
         number = math.nan
         if isinstance(value, str) and read:
-            text = as_text(value, self._missing)
+            text = as_text(value, self.missing)
             if text is None:
                 return None
             number = read(text)

@@ -77,7 +77,7 @@ def _posts(served: Served) -> dict[str, Schema]:
 
 
 def _record(features: Features) -> Schema:
-    properties = {column.name: _value(column) for column in features.columns}
+    properties = {column.name: _value(column, features) for column in features.columns}
     ignored: Schema = {name: {} for name in sorted(features.ignored - properties.keys())}
     return _object(properties | ignored, required=features.needed)
 
@@ -85,13 +85,16 @@ def _record(features: Features) -> Schema:
 def _row(features: Features) -> Schema:
     n = len(features.columns)
     return {
-        "type": "array", "prefixItems": [_value(c) for c in features.columns], "minItems": n, "maxItems": n,
+        "type": "array", "prefixItems": [_value(c, features) for c in features.columns], "minItems": n, "maxItems": n,
         "items": False, "title": ", ".join(features.names),
     }  # fmt: skip
 
 
-def _value(column: Column) -> Schema:
-    return {**_KINDS[column.kind], "title": column.name, "description": _ABOUT[column.kind]}
+def _value(column: Column, features: Features) -> Schema:
+    kind = _KINDS[column.kind]
+    if column.kind == "datetime":  # text, and so whatever text means "missing"
+        kind = {"anyOf": [*kind["anyOf"], {"enum": sorted(features.missing)}]}
+    return {**kind, "title": column.name, "description": _ABOUT[column.kind]}
 
 
 def _many(item: Schema) -> Schema:
@@ -102,9 +105,8 @@ def _tensors(features: Features) -> Schema:
     tensors = []
     for column in features.columns:
         datatype = {"categorical": "BYTES", "boolean": "BOOL"}.get(column.kind, "FP64")
-        value: Schema = {"BYTES": {"type": ["string", "null"]}, "BOOL": {"enum": [True, False, None]}}.get(
-            datatype, _NUMBER
-        )
+        kinds: dict[str, Schema] = {"BYTES": {"type": ["string", "null"]}, "BOOL": {"enum": [True, False, None]}}
+        value = kinds.get(datatype, _NUMBER)
         one = {"type": "array", "minItems": 1, "maxItems": 1, "items": value}
         fixed = {"name": column.name, "shape": [1], "datatype": datatype}
         properties = {name: {"const": what} for name, what in fixed.items()} | {"data": one}

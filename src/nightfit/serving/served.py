@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nightfit.batch import Array
+from nightfit.checkpoint import WEIGHTS
 from nightfit.errors import CheckpointError, DataError
 from nightfit.serving.features import Features, Inputs
-from nightfit.version import WEIGHTS, load_scorer, usable_schema
+from nightfit.version import load_scorer, usable_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -47,21 +47,12 @@ def model_of(make: Callable[[Normaliser], Learner], task: Task = "classification
 def saved_and_loaded(model: Model, make: Callable[[Normaliser], Learner]) -> Model:
     """Return the model as it comes back from a checkpoint."""
     from nightfit.checkpoint import pack, unpack
-    from nightfit.learners.base import part
-    from nightfit.memory import Memory
-    from nightfit.normaliser import Normaliser
+    from nightfit.model import Model
 
     state, files = model.state()
     kept = json.loads(json.dumps(state, allow_nan=False))
     arrays = {name: unpack(pack(of_file)) for name, of_file in files.items()}
-    loaded = model_of(make, model.schema.task)
-    loaded.schema = type(model.schema).from_json(kept["schema"])
-    loaded.normaliser = Normaliser.from_arrays(part(arrays["model"], "normaliser"))
-    loaded.learner = make(loaded.normaliser)
-    loaded.learner.load(part(arrays["model"], "learner"), arrays["learning"], kept["learner"])
-    loaded.holdout = Memory.from_arrays(model.holdout.capacity, arrays["holdout"])
-    loaded.n_nights = kept["n_nights"]
-    return loaded
+    return Model.restore(kept, arrays, lambda normaliser, _task: make(normaliser))
 
 
 def schema_of(n_num: int, n_cat: int, *, n_categories: int, n_classes: int, task: Task = "classification") -> Schema:
@@ -184,7 +175,7 @@ def _check_odd_nights(make: Callable[[Normaliser], Learner], schema: Schema, see
         block.x_num[:] = value
         _night(model, Rows([block]))
         model = saved_and_loaded(model, make)
-    assert model.is_finite(), "what a learner keeps must be finite"
+    assert not model.ailment(), "what a learner keeps must be finite, and of a size that makes sense"
 
 
 def _check_forgetting(make: Callable[[Normaliser], Learner], schema: Schema, seed: int) -> None:
@@ -201,6 +192,9 @@ def _check_forgetting(make: Callable[[Normaliser], Learner], schema: Schema, see
     model.learner.forget(keys)
     held = [a for a in _arrays(model).values() if a.dtype == np.uint64]
     assert not any(np.isin(a, keys).any() for a in held), "forgotten keys must be in no array"
+    memory = model.learner.memory()
+    assert memory is None or not np.isin(memory.key_hash, keys).any(), "forgotten rows must not be replayed"
+    assert memory is None or len(np.unique(memory.key_hash)) == len(memory), "memory() must hold each row once"
     assert model.learner.forget(keys) == 0, "what is forgotten cannot be forgotten again"
     assert np.array_equal(model.predict_rows(nights[0]), before), "forgetting rows must not change predictions"
     _night(model, random_night(schema, 200, seed + 9))
