@@ -31,7 +31,7 @@ from statistics import median
 
 import numpy as np
 
-TOKEN = "a token"
+TOKEN = "a token"  # noqa: S105 - of a server that lives for seconds
 CONFIG = 'name = "b"\ntarget = "y"\nkey = "id"\n[[sources]]\nurl = "a.csv"\n'
 
 FASTAPI = """
@@ -242,14 +242,16 @@ def measure(folder: Path, peers: str | None, n_rounds: int, seconds: int) -> Non
                     bare = bare_rows_per_second(folder, server.rpartition(" ")[2], 1000)
                     told.setdefault("rows/s", []).append(rate)
                     told.setdefault("bare", []).append(bare)
-    medians = {server: {what: median(values) for what, values in told.items()} for server, told in found.items()}
+    report({server: {what: median(values) for what, values in told.items()} for server, told in found.items()})
+
+
+def report(medians: dict[str, dict[str, float]]) -> None:
+    """Print medians, and ratios to nightfit's."""
     print(f"{'':18}{'req/s, 32':>12}{'deep is':>9}{'linear is':>10}{'p50 ms, 1':>11}{'p99 ms, 1':>11}")
     ours = [medians[f"nightfit, {model}"]["rps, 32"] for model in ("deep", "linear")]
     for server, told in medians.items():
-        ratios = [f"{rate / told['rps, 32']:.2f}x" for rate in ours]
-        print(
-            f"{server:18}{told['rps, 32']:12,.0f}{ratios[0]:>9}{ratios[1]:>10}{told['p50, 1']:11.3f}{told['p99, 1']:11.3f}"
-        )
+        ratios = "".join(f"{rate / told['rps, 32']:{width}.2f}x" for rate, width in zip(ours, (8, 9), strict=True))
+        print(f"{server:18}{told['rps, 32']:12,.0f}{ratios}{told['p50, 1']:11.3f}{told['p99, 1']:11.3f}")
     for server, told in medians.items():
         if "rows/s" in told:
             share = told["rows/s"] / told["bare"]
