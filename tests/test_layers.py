@@ -10,7 +10,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "nightfit"
 
 LAYERS = [
-    ["__init__", "duration", "errors", "jsontypes", "values"],
+    ["__init__", "ahead", "duration", "errors", "jsontypes", "values"],
     ["disk"],
     ["batch", "device", "sources.base"],
     ["checkpoint"],

@@ -6,6 +6,7 @@ row is the same row wherever it came from.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -34,31 +35,22 @@ def as_text(column: Any, missing: tuple[str, ...] = ("",)) -> Any:  # noqa: ANN4
 
     Raises `DataError` for what has no text: lists, structs, bytes that are not UTF-8.
     """
-    text = _to_string(column)
-    text = pc.utf8_trim_whitespace(text)
-    if pa.types.is_string(column.type):
-        text = _one_spelling(text)
+    if pa.types.is_string(column.type) and pc.all(pc.ascii_is_decimal(column)).as_py():  # the usual key, and quick
+        text, missing = column, tuple(word for word in missing if word.isdecimal())
+        if not missing:
+            return column
+    else:
+        text = pc.utf8_trim_whitespace(_to_string(column))
+        text = _one_spelling(text) if pa.types.is_string(column.type) else text
     return pc.if_else(pc.fill_null(pc.is_in(text, value_set=pa.array(missing, pa.string())), True), None, text)
 
 
 def _one_spelling(text: Any) -> Any:  # noqa: ANN401
     """Spell whole numbers and booleans as typed values are spelled."""
-    if _all_digits(text):  # the usual key: much the faster way
-        return text
     truth = pc.match_substring_regex(text, r"^(?i:true|false)$")
     text = pc.if_else(truth, pc.utf8_lower(text), text) if pc.any(truth).as_py() else text
     whole = pc.match_substring_regex(text, r"^-?\d+\.0*$")
     return pc.replace_substring_regex(text, r"^(-?\d+)\.0*$", r"\1") if pc.any(whole).as_py() else text
-
-
-def _all_digits(text: Any) -> bool:  # noqa: ANN401
-    if not all((value or "0").isdecimal() for value in text.slice(0, 8).to_pylist()):
-        return False  # before Arrow fails, which takes it a sentence for each value
-    try:
-        pc.cast(text, pa.int64())
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _to_string(column: Any) -> Any:  # noqa: ANN401
@@ -90,6 +82,13 @@ def _floats_as_text(column: Any) -> Any:  # noqa: ANN401
     coded = pc.cast(column, pa.float64()).dictionary_encode()
     words = [float_as_text(value) for value in coded.dictionary.to_pylist()]
     return pa.array(words, pa.string()).take(coded.indices)
+
+
+def whole(column: Any) -> Any:  # noqa: ANN401
+    """Return a column as one array; one that is so already is not copied."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def infer_kind(text: Any) -> Kind | None:  # noqa: ANN401
@@ -134,9 +133,19 @@ def parse(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Any, Array
     """
     if kind == "categorical":
         return pc.utf8_slice_codeunits(as_text(column, missing), 0, CATEGORY_LENGTH), np.zeros(len(column), bool)
+    if kind == "numeric" and column.type == pa.float64() and is_plain(column, missing):
+        return column, np.zeros(len(column), bool)
     present, values = _parse_float(column, kind, missing)
     bad = present & ~(np.abs(values) <= LIMIT)
     return pa.array(values, mask=~present | bad), bad
+
+
+def is_plain(column: Any, missing: tuple[str, ...] = ()) -> bool:  # noqa: ANN401
+    """Say whether a column of float64 holds nothing but numbers within `LIMIT`, none of which means "no value"."""
+    values = column.drop_null().to_numpy()
+    if not (values.min(initial=0.0) >= -LIMIT and values.max(initial=0.0) <= LIMIT):  # nor NaN
+        return False
+    return not any((values == word).any() for word in _floats_of(missing) if np.isfinite(word))
 
 
 def _parse_float(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Array, Array]:  # noqa: ANN401
@@ -157,6 +166,7 @@ def _is_plain_number(kind: Any) -> bool:  # noqa: ANN401
     return any(test(kind) for test in (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean))
 
 
+@cache
 def _floats_of(missing: tuple[str, ...]) -> Array:
     """Return the numbers among the texts that mean "no value": -999 does so in a typed column too."""
     return _numbers(pa.array(missing, pa.string()))

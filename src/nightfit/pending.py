@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from nightfit.batch import Array
 from nightfit.checkpoint import PENDING
+from nightfit.errors import CheckpointError
 from nightfit.fates import CleanNight, CleanPart, Fate, Hashes, Reject
 from nightfit.schema import Rules
 from nightfit.sources.increment import write_table
@@ -31,8 +32,13 @@ class Pending:
 
     @classmethod
     def of(cls, files: dict[str, bytes]) -> Pending:
-        """Read those of a version's files."""
-        return cls(pa.ipc.open_file(pa.BufferReader(files[PENDING])).read_all() if PENDING in files else None)
+        """Read those of a version's files; raises `CheckpointError` for what is no such table."""
+        if PENDING not in files:
+            return cls()
+        try:
+            return cls(pa.ipc.open_file(pa.BufferReader(files[PENDING])).read_all())
+        except (pa.ArrowException, OSError) as error:
+            raise CheckpointError(f"{PENDING} of a version must be an Arrow file, however: {error}") from None
 
     def __len__(self) -> int:
         return 0 if self.table is None else int(self.table.num_rows)

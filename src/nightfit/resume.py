@@ -65,8 +65,9 @@ def load_model(
             f"a lineage keeps its kind of learner, however models.{manifest.model}.kind is '{wanted.kind}' and version "
             f"{manifest.version} is '{manifest.state['kind']}'; give the new one another name"
         )
+    of = f"of version {manifest.version} of {manifest.model}"
     there = {name: files.get(f"{name}.safetensors") for name in ("model", "learning", "memory")}
-    arrays = {name: unpack(data) for name, data in there.items() if data is not None}
+    arrays = {name: unpack(data, name=f"{name}.safetensors {of}") for name, data in there.items() if data is not None}
     return Model.load(manifest.state, arrays, wanted.learner, device=device, seed=seed)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,6 +61,12 @@ class Standing:
         return self.head.cursors if self.head else {}
 
     @property
+    def numbers(self) -> frozenset[str]:
+        """The columns that the head knows as numbers."""
+        schema: Any = self.head.state["schema"] if self.head else {"columns": []}
+        return frozenset(column["name"] for column in schema["columns"] if column["kind"] == "numeric")
+
+    @property
     def skip(self) -> dict[str, int]:
         """How many rows of each source the refused nights read: a night of a long history is cut after them."""
         return dict(self.refused[-1].night["read"]) if self.refused else {}  # type: ignore[arg-type]
@@ -89,7 +95,9 @@ class Standing:
         segments = []
         for sha in self.segments[:N_NIGHTS]:
             try:
-                segments.append(self.lineage.segments.file(sha))
+                path = self.lineage.segments.file(sha)
+                Segment.open(path)
+                segments.append(path)
             except CheckpointError as error:
                 alarm(f"{error}; rows of that night that come again will not be recognised")
         return Known(segments)
@@ -116,7 +124,7 @@ class Standing:
         """Return the keys (uint64, sorted) of the rows that the excluded versions were the first to read."""
         keys = np.zeros(0, np.uint64)
         if self.newest and EXCLUDED in self.newest.files:
-            keys = unpack(self.lineage.load(self.newest, [EXCLUDED])[EXCLUDED])["keys"]
+            keys = unpack(self.lineage.load(self.newest, [EXCLUDED])[EXCLUDED], name=EXCLUDED)["keys"]
         if asked is None or (self.newest and asked in self.newest.excluded):
             return keys
         return np.union1d(keys, self._first_read_by(asked))
