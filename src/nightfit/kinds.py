@@ -15,21 +15,13 @@ import pyarrow.compute as pc
 
 from nightfit.batch import Array
 from nightfit.errors import DataError
+from nightfit.values import CATEGORY_LENGTH, DATETIME, FALSE, LIMIT, NUMBER, TRUE, float_as_text
 
 Kind: TypeAlias = Literal["numeric", "boolean", "datetime", "categorical"]
-
-LIMIT = 1e100
-"""Largest magnitude of a number: squares of larger ones, summed over the nights, would overflow float64."""
-
-CATEGORY_LENGTH = 200
-"""Characters of a category that count; longer text is cut."""
 
 MAX_NUMBERED = 50
 """Different whole numbers that a target may have and still be taken for class labels."""
 
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_DATETIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}:?\d{2}))?)?$"
-_TRUE, _FALSE = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
 _TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6}
 
 _MOSTLY = 0.95
@@ -88,14 +80,8 @@ def _without_zeros(text: Any) -> Any:  # noqa: ANN401
 def _floats_as_text(column: Any) -> Any:  # noqa: ANN401
     """Spell each distinct number once, of which labels and categories have few."""
     coded = pc.cast(column, pa.float64()).dictionary_encode()
-    words = [_float_as_text(value) for value in coded.dictionary.to_pylist()]
+    words = [float_as_text(value) for value in coded.dictionary.to_pylist()]
     return pa.array(words, pa.string()).take(coded.indices)
-
-
-def _float_as_text(value: float) -> str | None:
-    if value != value:  # noqa: PLR0124 - NaN
-        return None
-    return str(int(value)) if abs(value) < 2**53 and value.is_integer() else repr(value)
 
 
 def whole(column: Any) -> Any:  # noqa: ANN401
@@ -118,9 +104,9 @@ def infer_kind(text: Any) -> Kind | None:  # noqa: ANN401
         return "numeric"
     if pc.all(pc.is_in(pc.utf8_lower(text), value_set=pa.array(["true", "false"]))).as_py():
         return "boolean"
-    if _share(pc.match_substring_regex(text, _DATETIME)) >= _MOSTLY:
+    if _share(pc.match_substring_regex(text, DATETIME)) >= _MOSTLY:
         return "datetime"
-    return "numeric" if _share(pc.match_substring_regex(text, _NUMBER)) >= _MOSTLY else "categorical"
+    return "numeric" if _share(pc.match_substring_regex(text, NUMBER)) >= _MOSTLY else "categorical"
 
 
 def is_quantity(text: Any) -> bool:  # noqa: ANN401
@@ -129,7 +115,7 @@ def is_quantity(text: Any) -> bool:  # noqa: ANN401
     They are if they read as numbers and one is not whole, or there are more than `MAX_NUMBERED` different ones.
     """
     text = text.drop_null()
-    numbers = text.filter(pc.match_substring_regex(text, _NUMBER))
+    numbers = text.filter(pc.match_substring_regex(text, NUMBER))
     if not len(text) or len(numbers) < _MOSTLY * len(text):
         return False
     return bool(pc.any(pc.match_substring_regex(numbers, r"[.eE]")).as_py()) or len(pc.unique(text)) > MAX_NUMBERED
@@ -191,7 +177,7 @@ def _mask(column: Any) -> Array:  # noqa: ANN401
 
 
 def _numbers(text: Any) -> Array:  # noqa: ANN401
-    readable = pc.if_else(pc.match_substring_regex(text, _NUMBER), pc.utf8_ltrim(text, characters="+"), None)
+    readable = pc.if_else(pc.match_substring_regex(text, NUMBER), pc.utf8_ltrim(text, characters="+"), None)
     return _floats(pc.cast(readable, pa.float64()))
 
 
@@ -206,9 +192,7 @@ def _clean_floats(text: Any) -> Array | None:  # noqa: ANN401
 
 def _booleans(text: Any) -> Array:  # noqa: ANN401
     lower, numbers = pc.utf8_lower(text), _numbers(text)
-    true, false = (
-        pc.is_in(lower, value_set=pa.array(words)).to_numpy(zero_copy_only=False) for words in (_TRUE, _FALSE)
-    )
+    true, false = (pc.is_in(lower, value_set=pa.array(words)).to_numpy(zero_copy_only=False) for words in (TRUE, FALSE))
     return np.where(true | (numbers == 1), 1.0, np.where(false | (numbers == 0), 0.0, np.nan))
 
 
@@ -217,7 +201,7 @@ def _times(text: Any) -> Array:  # noqa: ANN401
 
     # Microseconds: pandas would read all times as nanoseconds if one has them, and lose those before 1677.
     readable = pc.replace_substring_regex(
-        pc.if_else(pc.match_substring_regex(text, _DATETIME), text, None), r"(\.\d{6})\d+", r"\1"
+        pc.if_else(pc.match_substring_regex(text, DATETIME), text, None), r"(\.\d{6})\d+", r"\1"
     )
     times = pd.to_datetime(readable.to_numpy(zero_copy_only=False), format="ISO8601", utc=True, errors="coerce")
     return _seconds(pa.array(times.as_unit("us").tz_localize(None)))

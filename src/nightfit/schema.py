@@ -276,7 +276,7 @@ def label_order(label: str) -> tuple[bool, float, str]:
 
 def _numbers(column: Column, parsed: Any, n: int) -> list[Array]:  # noqa: ANN401
     values = np.full(n, np.nan) if parsed is None else np.asarray(parsed.to_numpy(), np.float64)
-    return _time_features(values) if column.kind == "datetime" else [values]
+    return time_features(values) if column.kind == "datetime" else [values]
 
 
 def _side_by_side(columns: list[Array], n: int) -> Array:
@@ -289,7 +289,7 @@ def _side_by_side(columns: list[Array], n: int) -> Array:
     return rows
 
 
-def _time_features(seconds: Array) -> list[Array]:
+def time_features(seconds: Array) -> list[Array]:
     """Turn epoch seconds into `TIME_FEATURES`; the week's circle starts on a Monday (1970-01-05)."""
     circles = [
         2 * np.pi * seconds / YEAR_S,
