@@ -165,3 +165,40 @@ def test_keys_are_found_however_they_are_spelled(tmp_path: Path) -> None:
         pipe.nights()
         n_rows = forget(pipe.load(), pipe.lineage("deep"), [key or f"7,{rows[7]['c']}"], now=NOW)[1]
         assert n_rows in {1, 2}, "held out once, or learned: in both memories"
+
+
+def holding(pipe: Pipe, text: bytes) -> list[str]:
+    """Name the files below the store, manifests aside, in whose bytes a text stands."""
+    files = [path for path in (pipe.root / "checkpoints").rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return [str(path.relative_to(pipe.root)) for path in files if text in path.read_bytes()]
+
+
+def test_a_record_that_could_not_be_split_goes_too(tmp_path: Path) -> None:
+    """Such a reject has no key that we know, so that its row may be the one to forget."""
+    pipe = Pipe(tmp_path)
+    pipe.append(make_rows(60))
+    with (tmp_path / "a.csv").open("a") as file:
+        file.write("77,0.1,0.2,red,1,one too many\n")
+    pipe.night()
+    assert holding(pipe, b"one too many")
+    forget(pipe.load(), pipe.lineage(), ["77"], now=NOW)
+    assert not holding(pipe, b"one too many")
+    assert verify(pipe.lineage()) == []
+
+
+def test_what_a_killed_night_had_staged_goes_too(tmp_path: Path) -> None:
+    """Raw rows in staging are rows that are kept."""
+    pipe = Pipe(tmp_path)
+    pipe.append(make_rows(60))
+    pipe.night()
+    (pipe.lineage().pipeline.staging() / "raw.arrow").write_bytes(b"a row of key 7")
+    forget(pipe.load(), pipe.lineage(), ["7"], now=NOW)
+    assert not holding(pipe, b"a row of key 7")
+
+
+def test_versions_whose_manifest_rotted_are_emptied_too(pipe: Pipe) -> None:
+    """An old version that nobody can read keeps none of its rows."""
+    lineage = pipe.lineage("deep")
+    (lineage.path(1) / "manifest.json").write_text("rot")
+    forget(pipe.load(), lineage, ["3"], now=NOW)
+    assert not remembers(pipe, "3", "deep")

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from nightfit.config import Config
     from nightfit.store import Lineage
 
+_UNSPLIT = json.dumps({"key": "", "column": ""})[1:-1]
+"""How a reject that is a whole record, for it could not be split into columns, is told from others."""
+
 
 def forget(config: Config, lineage: Lineage, keys: Sequence[str], *, now: datetime) -> tuple[Manifest, int]:
     """Commit a version without the rows of these keys, and delete the memories of all older ones.
@@ -75,14 +78,18 @@ def forget(config: Config, lineage: Lineage, keys: Sequence[str], *, now: dateti
 
 
 def _to_erase(lineage: Lineage, keys: Sequence[str]) -> dict[str, list[str]]:
-    """Name the files of every version that hold rows: all memories, and the rejects in which a key stands."""
-    pattern = re.compile("|".join(re.escape(json.dumps(key, ensure_ascii=False)) for key in keys))
-    found = {str(m.version): [*_holding(lineage, m, pattern)] for m in lineage.newest_first()}
+    """Name the files of every version, be it rotten, that hold rows: all memories, and rejects in which a key may stand.
+
+    A record that could not be split into columns has no key that we know: it may be anybody's row.
+    """
+    said = [*(json.dumps(key, ensure_ascii=False) for key in keys), _UNSPLIT]
+    pattern = re.compile("|".join(map(re.escape, said)))
+    versions = [item.version for item in lineage.items() if item.kind == "version"]
+    found = {str(version): [*_holding(lineage.path(version), pattern)] for version in versions}
     return {version: names for version, names in found.items() if names}
 
 
-def _holding(lineage: Lineage, manifest: Manifest, pattern: re.Pattern[str]) -> Iterator[str]:
-    folder = lineage.path(manifest.version)
+def _holding(folder: Path, pattern: re.Pattern[str]) -> Iterator[str]:
     yield from (name for name in (MEMORY, PENDING) if (folder / name).exists())
     if (folder / REJECTS).exists():
         with (folder / REJECTS).open(encoding="utf-8", errors="replace") as file:

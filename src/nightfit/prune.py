@@ -63,6 +63,7 @@ def finish_erasing(lineage: Lineage, newest: Manifest | None) -> None:
     """
     if newest is None or newest.act != "forget":
         return
+    lineage.pipeline.clear_staging()  # a night that was killed left its raw rows there
     for version, names in newest.erased.items():
         lineage.strip(int(version), names, "erased")
     for item in lineage.items():
