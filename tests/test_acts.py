@@ -8,6 +8,7 @@ import pytest
 from nightfit.acts import promote, rollback
 from nightfit.checkpoint import Manifest
 from nightfit.errors import CheckpointError, DataError, UsageError
+from nightfit.forget import forget
 from nightfit.prune import prune
 from nightfit.verify import verify
 from pipe import CONFIG, Pipe, make_rows
@@ -168,3 +169,28 @@ def test_pending_rows_come_back(tmp_path: Path) -> None:
         pipe.night()
         assert pipe.head().rows.pending == (0 if skip_rows else 5)
         pipe.counts()
+
+
+def test_skipping_back_goes_on_back(pipe: Pipe) -> None:
+    """Each rollback that skips rows goes one night further, also where the head only forgot, or skipped, and at last
+    says that there is nothing before."""
+    forget(pipe.load(), pipe.lineage(), ["3"], now=NOW)
+    with pytest.raises(DataError, match="--skip-rows"):
+        back(pipe)
+    assert [back(pipe, skip_rows=True)[0].parent for _ in range(2)] == [2, 1]
+    assert (pipe.counts()["read"], pipe.counts()["excluded"]) == (300, 200)
+    with pytest.raises(DataError, match="the first"):
+        back(pipe, skip_rows=True)
+
+
+def test_what_was_put_back_outlives_where_it_came_from(pipe: Pipe) -> None:
+    """An entry that put a version back can be promoted while it has its own files."""
+    back(pipe, 1)
+    pipe.append(make_rows(40, start=900))
+    for start in (1000, 2000):
+        pipe.night()
+        pipe.append(make_rows(40, start=start))
+    prune(pipe.lineage(), 3)
+    head, _ = back(pipe, 4)
+    assert (head.parent, pipe.weights()) == (1, pipe.weights(4))
+    assert verify(pipe.lineage()) == []

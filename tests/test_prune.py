@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nightfit.acts import promote, rollback
+from nightfit.forget import forget
 from nightfit.prune import prune
 from nightfit.verify import verify
 from pipe import CONFIG, Pipe, make_rows
@@ -93,3 +94,13 @@ def test_keep_must_be_a_number_of_versions(tmp_path: Path, keep: str) -> None:
     pipe = Pipe(tmp_path, CONFIG.replace("[[sources]]", f"[store]\nkeep = {keep}\n[[sources]]", 1))
     with pytest.raises(ConfigError, match="keep"):
         pipe.load()
+
+
+def test_the_night_before_stays_behind_what_forgot_and_skipped(tmp_path: Path) -> None:
+    """Entries that learned nothing do not push the night before out of reach of a rollback."""
+    pipe = Pipe(tmp_path, CONFIG.replace("[[sources]]", "[store]\nkeep = 9\n[[sources]]", 1))
+    nights(pipe, 3)
+    for key in ("1", "2"):
+        forget(pipe.load(), pipe.lineage(), [key], now=NOW)
+    assert prune(pipe.lineage(), 1) == [1]
+    assert rollback(pipe.lineage(), now=NOW, skip_rows=True)[0].parent == 2

@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 
 
 def rollback(lineage: Lineage, *, now: datetime, skip_rows: bool = False) -> tuple[Manifest, bool]:
-    """Promote the version that the head's state grew from; returns and raises as `promote`, and for a first version."""
-    state = lineage.resolve(_head(lineage))
+    """Promote the version that the head's state grew from; returns and raises as `promote`, and for a first version.
+
+    What only forgot rows has the state of the version before it. So has what skipped rows: to skip again goes on back.
+    """
+    state, same = lineage.resolve(_head(lineage)), {"forget", "promote"} if skip_rows else {"forget"}
+    while state.act in same and state.parent is not None:
+        state = lineage.resolve(lineage.manifest(state.parent))
     if state.parent is None:
         raise DataError(
             f"rolling back needs a version before, however version {state.version} of {lineage.name}, which serves, is "
@@ -40,17 +45,18 @@ def promote(lineage: Lineage, version: int, *, now: datetime, skip_rows: bool = 
     Raises `CheckpointError` for a version that is not there or does not verify, `DataError` for one whose tensors were
     pruned or whose rows were erased, and `UsageError` for rows to skip where that version is none of the head's.
     """
-    head, wanted = _head(lineage), lineage.resolve(lineage.manifest(version))
+    head, asked = _head(lineage), lineage.manifest(version)
+    wanted = lineage.resolve(asked)
     is_there = lineage.resolve(head).version == wanted.version
     if is_there or (skip_rows and head.act == "promote" and head.parent == wanted.version):
         return head, False
-    erased = _check(lineage, wanted, skip_rows=skip_rows)
+    erased = _check(lineage, asked, skip_rows=skip_rows)
     skipped = _read_since(lineage, head, wanted) if skip_rows else 0
     lost = wanted.rows.pending if erased else 0
     newest = lineage.newest() or head
     left_out = {EXCLUDED, *((MEMORY, PENDING) if erased else ())}
-    names = [name for name in wanted.files if not is_record(name) and name not in left_out]
-    files: dict[str, bytes | Path] = {**lineage.load(wanted, names)}
+    names = [name for name in asked.files if not is_record(name) and name not in left_out]
+    files: dict[str, bytes | Path] = {**lineage.load(asked, names)}  # as good, if that one was pruned or rotted
     if EXCLUDED in newest.files:
         files |= lineage.load(newest, [EXCLUDED])
     cursors: dict[str, Cursor] = head.cursors if skip_rows else wanted.cursors

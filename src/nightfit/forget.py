@@ -78,7 +78,7 @@ def forget(config: Config, lineage: Lineage, keys: Sequence[str], *, now: dateti
 
 
 def _to_erase(lineage: Lineage, keys: Sequence[str]) -> dict[str, list[str]]:
-    """Name the files of every version, be it rotten, that hold rows: all memories, and rejects in which a key may stand.
+    """Name the files of every version, be it rotten, that hold rows: all memories, and rejects that may hold a key.
 
     A record that could not be split into columns has no key that we know: it may be anybody's row.
     """

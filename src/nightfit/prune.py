@@ -14,8 +14,13 @@ from nightfit.known import N_NIGHTS
 from nightfit.store import MARKS, is_record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nightfit.checkpoint import Manifest
     from nightfit.store import Lineage
+
+_NIGHTS_KEPT = 2
+"""The night that the head's state comes from, and the one before, which a rollback goes to."""
 
 
 def prune(lineage: Lineage, keep: int, *, thorough: bool = False) -> list[int]:
@@ -43,17 +48,21 @@ def _needed(lineage: Lineage) -> set[int]:
     head = lineage.head()
     if head is None:
         return {manifest.version for manifest in lineage.newest_first()}
-    state: Manifest = lineage.resolve(head)
-    needed = {head.version, state.version}
-    if state.parent is not None:
-        needed.add(state.parent)
-        with suppress(CheckpointError):  # what cannot be read cannot serve again, either
-            needed.add(lineage.resolve(lineage.manifest(state.parent)).version)
+    needed = {head.version, *_back_to(lineage, head)}
     for manifest in lineage.newest_first():
         if manifest.version <= head.version:
             break
         needed.add(manifest.version)
     return needed
+
+
+def _back_to(lineage: Lineage, manifest: Manifest) -> Iterator[int]:
+    """Yield the versions from a head back to the night before its own: those between only went back, or forgot."""
+    n_nights = 0
+    with suppress(CheckpointError):  # what cannot be read cannot serve again, either
+        while (n_nights := n_nights + (manifest.act == "night")) < _NIGHTS_KEPT and manifest.parent is not None:
+            yield manifest.parent
+            manifest = lineage.manifest(manifest.parent)
 
 
 def finish_erasing(lineage: Lineage, newest: Manifest | None) -> None:
