@@ -172,8 +172,7 @@ def test_pending_rows_come_back(tmp_path: Path) -> None:
 
 
 def test_skipping_back_goes_on_back(pipe: Pipe) -> None:
-    """Each rollback that skips rows goes one night further, also where the head only forgot, or skipped, and at last
-    says that there is nothing before."""
+    """Each rollback that skips rows goes one night further, also where the head only forgot, or skipped."""
     forget(pipe.load(), pipe.lineage(), ["3"], now=NOW)
     with pytest.raises(DataError, match="--skip-rows"):
         back(pipe)
@@ -194,3 +193,23 @@ def test_what_was_put_back_outlives_where_it_came_from(pipe: Pipe) -> None:
     head, _ = back(pipe, 4)
     assert (head.parent, pipe.weights()) == (1, pipe.weights(4))
     assert verify(pipe.lineage()) == []
+
+
+def test_a_refused_version_whose_exclusions_rotted_is_in_nobodys_way(tmp_path: Path) -> None:
+    """Its keys cannot be carried on: it is set aside with an alarm, and those that an older entry carries hold on."""
+    pipe = Pipe(tmp_path, "holdout = 0.4\n" + CONFIG)
+    pipe.append(make_rows(2000))
+    pipe.night()
+    pipe.append(make_rows(2000, start=2000, flipped=True))
+    assert pipe.night().status == "refused"
+    pipe.append(make_rows(20, start=5000))
+    assert pipe.night(exclude=2).version == 3
+    pipe.append(make_rows(2000, start=6000, flipped=True))
+    assert pipe.night().status == "refused"
+    path = pipe.lineage().path(4) / "excluded.safetensors"
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    pipe.append(make_rows(20, start=2000, flipped=True))
+    result = pipe.night()
+    assert "changed on disk; it is set aside" in " ".join(result.alarms)
+    assert (result.version, result.rows.excluded) == (5, 20)
+    assert not pipe.lineage().path(4).exists()

@@ -65,7 +65,7 @@ def forget(config: Config, lineage: Lineage, keys: Sequence[str], *, now: dateti
         rows=RowCounts(excluded=n_waiting, pending=len(left)),
         prequential={},
         verdict=f"accepted: {len(keys)} key{'s' * (len(keys) > 1)} forgotten, {gone:,} rows of them were kept",
-        night={"settings": head.night.get("settings")},
+        night={"settings": head.night.get("settings"), "notes": [*standing.alarms]},
         state=head.state,
         segments=head.known_segments,
         excluded=standing.excluded(None),

@@ -42,8 +42,13 @@ class Standing:
     def of(cls, lineage: Lineage, name: str) -> Standing:
         """Look a lineage up; versions that do not verify are set aside, which needs the pipeline's lock."""
         alarms: list[str] = []
-        found = lineage.usable_head(lambda _, why: alarms.append(f"{why}; it is set aside"))
+
+        def set_aside(_version: int, why: str) -> None:
+            alarms.append(f"{why}; it is set aside")
+
+        found = lineage.usable_head(set_aside)
         head, files = found or (None, dict[str, bytes]())
+        newest = lineage.excluding(set_aside)
         number = head.version if head else None
         refused: list[Manifest] = []
         for manifest in lineage.newest_first():
@@ -51,9 +56,9 @@ class Standing:
                 break
             if manifest.status == "refused" and manifest.parent == number:
                 refused.insert(0, manifest)
-        newest = lineage.head()
-        onto = newest.version if newest else None
-        return cls(name, lineage, head, files, tuple(refused), lineage.newest(), onto, tuple(alarms))
+        last = lineage.head()
+        onto = last.version if last else None
+        return cls(name, lineage, head, files, tuple(refused), newest, onto, tuple(alarms))
 
     @property
     def cursors(self) -> dict[str, Cursor]:

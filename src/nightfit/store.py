@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nightfit.checkpoint import (
+    EXCLUDED,
     FILE_NAME,
     MANIFEST,
     Manifest,
@@ -353,6 +354,22 @@ class Lineage:
     def newest(self) -> Manifest | None:
         """Give the newest entry that can be read, whatever its status."""
         return next(self.newest_first(), None)
+
+    def excluding(self, on_broken: Callable[[int, str], None]) -> Manifest | None:
+        """Give the newest entry, whose excluded keys hold on: refused ones whose keys do not verify are set aside.
+
+        That needs the pipeline's lock. An accepted one is given as it is: whether it verifies, `usable_head` finds out.
+        """
+        for manifest in self.newest_first():
+            try:
+                if manifest.status == "refused" and EXCLUDED in manifest.files:
+                    self.check(manifest, EXCLUDED)
+            except CheckpointError as error:
+                self._quarantine(manifest.version)
+                on_broken(manifest.version, str(error))
+            else:
+                return manifest
+        return None
 
     def resolve(self, manifest: Manifest) -> Manifest:
         """Give the entry whose state this one has: where it only put another back into service, that one.

@@ -5,10 +5,11 @@ Going back must be quick: only forgetting loads what learns.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nightfit import acts
 from nightfit.config import load
@@ -29,7 +30,7 @@ def promote(version: int | None, name: str | None, path: Path, *, skip_rows: boo
     lineage = lineages(config, pick(config, name))[pick(config, name)]
     now = datetime.now(UTC)
     with pipeline_lock(config.store / config.name):
-        finish_erasing(lineage, lineage.newest())
+        finish_erasing(lineage, lineage.excluding(_set_aside))
         if version is None:
             head, is_new = acts.rollback(lineage, now=now, skip_rows=skip_rows)
         else:
@@ -41,6 +42,10 @@ def promote(version: int | None, name: str | None, path: Path, *, skip_rows: boo
         display(f"{config.name}/{head.model}: version {head.version} {head.verdict.removeprefix('accepted: ')}")
     else:
         display(f"{config.name}/{head.model}: version {head.version} serves, and has that state already")
+
+
+def _set_aside(_version: int, why: str) -> None:
+    print(f"nightfit: {why}; it is set aside", file=sys.stderr)
 
 
 def _head_json(head: Manifest) -> dict[str, Any]:
@@ -76,6 +81,8 @@ def forget(keys: Sequence[str], name: str | None, path: Path, *, as_json: bool) 
                 continue
             finish_erasing(lineage, newest)
             head, n_rows = forget_rows(config, lineage, keys, now=datetime.now(UTC))
+            for note in cast("list[str]", head.night["notes"]):
+                print(f"nightfit: {model}: {note}", file=sys.stderr)
             told[model] = {"version": head.version, "rows": n_rows, "erased": head.erased}
     if as_json:
         print_json({"models": told})
