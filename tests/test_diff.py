@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from nightfit.acts import promote
 from nightfit.diff import Change, diff
 from nightfit.prune import prune
 from pipe import CONFIG, Pipe, make_rows
@@ -79,3 +81,31 @@ def test_a_quantity_has_a_change_and_no_flips(tmp_path: Path) -> None:
     assert flips.changed is None
     assert flips.rms_change is not None
     assert 0 < flips.rms_change < 3
+
+
+def test_versions_beside_each_other_have_no_flips(tmp_path: Path) -> None:
+    """Where two versions grew apart, ids of categories mean other things in each: that is said instead."""
+    pipe = Pipe(tmp_path)
+    pipe.append(make_rows(300))
+    pipe.night()
+    for colour in ("pink", "teal"):
+        promote(pipe.lineage(), 1, now=datetime(2026, 12, 1, tzinfo=UTC))
+        (tmp_path / "a.csv").unlink()
+        pipe.append({**row, "c": colour} for row in make_rows(300, start=300))
+        pipe.night()
+    found = diff(pipe.lineage(), 2, 4)
+    assert found.flips is None
+    assert "must have grown from version 2, however its columns, categories or classes differ" in found.notes[0]
+    assert diff(pipe.lineage(), 1, 4).flips
+
+
+def test_a_version_that_learned_nothing_is_told(tmp_path: Path) -> None:
+    """What waits for labels alone has no answers to compare: a note says so, and the rest is compared."""
+    pipe = Pipe(tmp_path)
+    pipe.append({**row, "y": ""} for row in make_rows(20))
+    pipe.night()
+    pipe.append(make_rows(100, start=100))
+    pipe.night()
+    found = diff(pipe.lineage(), 1, 2)
+    assert "has learned none" in found.notes[0]
+    assert found.weights

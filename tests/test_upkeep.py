@@ -121,3 +121,14 @@ def test_a_parquet_source_is_shown(home: Path, nightfit: Callable[..., Any]) -> 
     pyarrow.parquet.write_table(pyarrow.csv.read_csv(home / "data.csv"), home / "data.parquet")
     assert nightfit("train", "--model", "linear").code == 0
     assert "data.parquet: 600 rows" in nightfit("show", "1", "--model", "linear").out
+
+
+@pytest.mark.usefixtures("lineage")
+def test_what_was_set_aside_is_told(nightfit: Callable[..., Any], lineage: Path) -> None:
+    """Where the version that serves is rotten, forgetting goes on from the one before, and says so."""
+    path = lineage / "checkpoints" / "shop" / "deep" / "000002" / "model.safetensors"
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    done = nightfit("forget", "3", "--model", "deep")
+    assert done.code == 0
+    assert "deep: version 2 of shop/deep must be what was committed" in done.err
+    assert "it is set aside" in done.err

@@ -11,7 +11,7 @@ import numpy as np
 
 from nightfit.batch import Array, Batch
 from nightfit.checkpoint import MEMORY, WEIGHTS, Manifest, unpack
-from nightfit.errors import CheckpointError
+from nightfit.errors import CheckpointError, DataError
 from nightfit.schema import Schema
 from nightfit.version import load_version
 
@@ -74,7 +74,7 @@ def diff(lineage: Lineage, before: int, after: int) -> Diff:
         files = [lineage.load(m, [WEIGHTS]) for m in manifests]
         weights = _weights(*(unpack(f[WEIGHTS]) for f in files))
         flips = _flips(lineage, manifests, files)
-    except CheckpointError as error:
+    except DataError as error:
         notes.append(f"not all tensors can be compared: {error}")
     settings = [_settings(lineage.resolve(m)) for m in manifests]
     scores = [dict(m.prequential) for m in manifests]
@@ -130,9 +130,10 @@ def _flips(lineage: Lineage, manifests: list[Manifest], files: list[dict[str, by
     arrays = unpack(lineage.load(manifests[1], [MEMORY])[MEMORY])
     x_num, x_cat, y = (arrays[f"holdout.{name}"] for name in ("x_num", "x_cat", "y"))
     was, now = old.schema, new.schema
-    if [c.name for c in was.columns] != [c.name for c in now.columns[: len(was.columns)]]:
+    if not _has_grown(was, now):
         raise CheckpointError(
-            f"version {new.number} must have grown from version {old.number}, however its columns differ"
+            f"version {new.number} must have grown from version {old.number}, however its columns, categories or "
+            "classes differ; compare both with the version that they grew from"
         )
     known = np.where(x_cat < was.n_ids, x_cat, now.parent_ids[x_cat]).astype(np.int32)
     keys = arrays["holdout.key_hash"]
@@ -145,3 +146,13 @@ def _flips(lineage: Lineage, manifests: list[Manifest], files: list[dict[str, by
     return Flips(
         len(y), int((a != b).sum()), int(((a == y) & (b != y)).sum()), int(((a != y) & (b == y)).sum())
     )  # fmt: skip
+
+
+def _has_grown(was: Schema, now: Schema) -> bool:
+    """Say whether what a schema knew is the beginning of the other, so that ids mean the same in both."""
+    pairs = zip(was.columns, now.columns, strict=False)
+    return (
+        len(was.columns) <= len(now.columns)
+        and all((a.name, a.kind) == (b.name, b.kind) and a.categories.items() <= b.categories.items() for a, b in pairs)
+        and was.classes == now.classes[: len(was.classes)]
+    )
