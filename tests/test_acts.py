@@ -213,3 +213,17 @@ def test_a_refused_version_whose_exclusions_rotted_is_in_nobodys_way(tmp_path: P
     assert "changed on disk; it is set aside" in " ".join(result.alarms)
     assert (result.version, result.rows.excluded) == (5, 20)
     assert not pipe.lineage().path(4).exists()
+
+
+def test_skipped_rows_that_waited_wait_no_more(tmp_path: Path) -> None:
+    """A label that comes for a row that was skipped is left out as the row was: no reject, and nothing to learn."""
+    pipe = Pipe(tmp_path)
+    pipe.append([*make_rows(100), {**make_rows(1, start=600)[0], "y": ""}])
+    pipe.night()
+    pipe.append([{**row, "y": ""} for row in make_rows(7, start=500)])
+    pipe.night()
+    back(pipe, 1, skip_rows=True)
+    pipe.append([*make_rows(7, start=500), *make_rows(1, start=600), *make_rows(20, start=700)])
+    rows = pipe.night().rows
+    assert (rows.read, rows.excluded, rows.duplicate, rows.pending) == (28, 7, 1, 0)
+    pipe.counts()

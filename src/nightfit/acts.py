@@ -9,13 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from nightfit.checkpoint import EXCLUDED, MEMORY, PENDING, Draft, Manifest, RowCounts
+from nightfit.checkpoint import EXCLUDED, MEMORY, PENDING, Draft, Manifest, RowCounts, pack, unpack
 from nightfit.errors import DataError, UsageError
 from nightfit.store import is_record
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nightfit.sources.base import Cursor
     from nightfit.store import Lineage
 
@@ -56,9 +54,11 @@ def promote(lineage: Lineage, version: int, *, now: datetime, skip_rows: bool = 
     newest = lineage.newest() or head
     left_out = {EXCLUDED, *((MEMORY, PENDING) if erased else ())}
     names = [name for name in asked.files if not is_record(name) and name not in left_out]
-    files: dict[str, bytes | Path] = {**lineage.load(asked, names)}  # as good, if that one was pruned or rotted
+    files = lineage.load(asked, names)  # as good, if that one was pruned or rotted
     if EXCLUDED in newest.files:
         files |= lineage.load(newest, [EXCLUDED])
+    if skip_rows and PENDING in head.files:
+        files[EXCLUDED] = _with_waiting(lineage.load(head, [PENDING]), files)
     cursors: dict[str, Cursor] = head.cursors if skip_rows else wanted.cursors
     rows = RowCounts(read=skipped, excluded=skipped + lost, pending=wanted.rows.pending - lost)
     draft = Draft(
@@ -74,7 +74,7 @@ def promote(lineage: Lineage, version: int, *, now: datetime, skip_rows: bool = 
         state=wanted.state,
         segments=(head if skip_rows else wanted).known_segments,
         excluded=newest.excluded,
-        files=files,
+        files={**files},
     )
     return lineage.commit(draft, onto=head.version), True
 
@@ -111,6 +111,16 @@ def _read_since(lineage: Lineage, head: Manifest, wanted: Manifest) -> int:
             f"has not grown from version {wanted.version}; promote it without, and rows after it are read again"
         )
     return sum(manifest.rows.read for manifest in chain if manifest.version > wanted.version)
+
+
+def _with_waiting(of_head: dict[str, bytes], files: dict[str, bytes]) -> bytes:
+    """Add to the excluded keys those of the head that wait for a label and no longer will: it may come any day."""
+    import numpy as np  # with what follows only where rows wait: going back is quick
+
+    from nightfit.pending import Pending
+
+    gone = np.setdiff1d(Pending.of(of_head).key_hashes, Pending.of(files).key_hashes)
+    return pack({"keys": np.union1d(unpack(files[EXCLUDED])["keys"], gone) if EXCLUDED in files else gone})
 
 
 def _verdict(wanted: Manifest, rows: RowCounts, *, skip_rows: bool) -> str:
