@@ -227,3 +227,22 @@ def test_skipped_rows_that_waited_wait_no_more(tmp_path: Path) -> None:
     rows = pipe.night().rows
     assert (rows.read, rows.excluded, rows.duplicate, rows.pending) == (28, 7, 1, 0)
     pipe.counts()
+
+
+def test_an_exclusion_whose_rows_are_not_known_any_more_is_told(pipe: Pipe) -> None:
+    """Of a version whose known rows were pruned it cannot be said which they were."""
+    back(pipe, 1)
+    prune(pipe.lineage(), 1, thorough=True)
+    with pytest.raises(DataError, match="rows are known still, however of version 3"):
+        pipe.night(exclude=3)
+
+
+def test_an_exclusion_outlives_forgetting(pipe: Pipe) -> None:
+    """Which of its rows waited for a label is erased, and told; those with one are left out."""
+    pipe.append([*make_rows(30, start=900), {**make_rows(1, start=950)[0], "y": ""}])
+    pipe.night()
+    back(pipe, 3)
+    forget(pipe.load(), pipe.lineage(), ["3"], now=NOW)
+    result = pipe.night(exclude=4)
+    assert (result.rows.read, result.rows.excluded, result.rows.pending) == (31, 30, 1)
+    assert "waited for labels were erased" in " ".join(result.alarms)

@@ -156,11 +156,12 @@ def test_keys_are_found_however_they_are_spelled(tmp_path: Path) -> None:
     for config, key in (
         (DEEP.replace('key = "id"', 'key = ["id", "c"]'), None),
         (DEEP.replace('key = "id"', 'key = "id"\nkey_scope = "source"'), "7.00"),
+        (DEEP.replace('key = "id"', 'key = ["id", "name"]'), '7,"Smith, John"'),
     ):
         root = tmp_path / str(len(config))
         root.mkdir()
         pipe = Pipe(root, config)
-        rows = make_rows(60)
+        rows = make_rows(60, name="Smith, John")
         pipe.append(rows)
         pipe.nights()
         n_rows = forget(pipe.load(), pipe.lineage("deep"), [key or f"7,{rows[7]['c']}"], now=NOW)[1]

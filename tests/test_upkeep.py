@@ -133,3 +133,14 @@ def test_what_was_set_aside_is_told(nightfit: Callable[..., Any], lineage: Path)
     assert done.code == 0
     assert "deep: version 2 of shop/deep must be what was committed" in done.err
     assert "it is set aside" in done.err
+
+
+@pytest.mark.usefixtures("lineage")
+def test_a_model_that_cannot_forget_keeps_no_other(nightfit: Callable[..., Any], lineage: Path) -> None:
+    """The error of one is told when all others have forgotten."""
+    config = lineage / "configs" / "nightfit.toml"
+    config.write_text(config.read_text().replace("models.deep", "models.old") + '[models.deep]\nkind = "partial_fit"\n')
+    done = nightfit("forget", "3")
+    assert done.code == 78
+    assert "keeps its kind" in done.err
+    assert done.out.startswith("linear: version 3 has none of these rows")

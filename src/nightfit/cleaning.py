@@ -6,6 +6,7 @@ schema to encode; `settling` then finds duplicates and conflicts over the whole 
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -335,13 +336,17 @@ def _key_hash(part: Part, keys: Any, rules: Rules) -> Array:  # noqa: ANN401
 def identities(keys: Sequence[str], rules: Rules, sources: Sequence[str]) -> tuple[list[str], Array]:
     """Return typed keys as kept rows spell them, and their identities (uint64, sorted), in whatever source they may be.
 
-    Parts of a composite key have commas between. Raises `UsageError` where rows have no key, or one has other parts.
+    Parts of a composite key are a line of CSV. Raises `UsageError` where rows have no key, or one has other parts.
     """
-    parts = [key.split(",") if len(rules.key) > 1 else [key] for key in keys]
+    parts = [_split(key) if len(rules.key) > 1 else [key] for key in keys]
     odd = next((key for key, of in zip(keys, parts, strict=True) if len(of) != len(rules.key)), None)
     if odd is not None:
-        has = f"{len(rules.key)} ({', '.join(rules.key)})" if rules.key else "no"
-        raise UsageError(f"rows of this pipeline are known by a key of {has} columns, however '{odd}' was typed")
+        if not rules.key:
+            raise UsageError("rows must have a key to be asked for, however the config's `key` names no columns")
+        raise UsageError(
+            f"rows of this pipeline are known by a key of {len(rules.key)} ({', '.join(rules.key)}) columns, however "
+            f"'{odd}' was typed; put commas between the parts, and quotes (\") around one that holds a comma"
+        )
     columns = [as_text(pa.array(column, pa.string()), rules.schema.missing) for column in zip(*parts, strict=True)]
     text = pc.binary_join_element_wise(*columns, KEY_PARTS) if len(columns) > 1 else columns[0]
     if text.null_count:
@@ -349,6 +354,13 @@ def identities(keys: Sequence[str], rules: Rules, sources: Sequence[str]) -> tup
     h = hash_text(text)
     found = [mix(h ^ hash_word(s)) for s in sources] if rules.key_scope == "source" else [mix(h)]
     return text.to_pylist(), np.unique(np.concatenate(found))
+
+
+def _split(key: str) -> list[str]:
+    try:
+        return next(csv.reader([key]), [""])
+    except csv.Error:  # a line break, which only quotes may hold
+        return key.split(",")
 
 
 def _value_hash(name: str, column: Any) -> Array:  # noqa: ANN401

@@ -413,7 +413,7 @@ def prune(
 
 @app.command()
 def forget(
-    key: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys of rows; parts of a key as A,B.")],
+    key: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys of rows; parts of a key as in CSV: A,B.")],
     model: OnlyModel = None,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,

@@ -35,7 +35,7 @@ _UNSPLIT = json.dumps({"key": "", "column": ""})[1:-1]
 def forget(config: Config, lineage: Lineage, keys: Sequence[str], *, now: datetime) -> tuple[Manifest, int]:
     """Commit a version without the rows of these keys, and delete the memories of all older ones.
 
-    `keys`: as they are in the data, the parts of a composite one with commas between. Return the new head and how many
+    `keys`: as they are in the data, a composite one as a line of CSV. Return the new head and how many
     kept rows were deleted from its memories. Needs the pipeline's lock.
 
     Raises `DataError` where there is no head that can be gone on from, `UsageError` for what cannot be a key.
@@ -43,7 +43,10 @@ def forget(config: Config, lineage: Lineage, keys: Sequence[str], *, now: dateti
     standing = Standing.of(lineage, lineage.model)
     head = standing.head
     if head is None:
-        raise DataError(f"forgetting needs a version, however {lineage.name} has none; nothing is kept there")
+        raise DataError(
+            f"forgetting needs a version that was accepted, however {lineage.name} has none; accept one with `nightfit "
+            'train --accept "why"`, or delete the folder of the model, for refused versions hold rows, too'
+        )
     texts, hashes = identities(keys, config.rules, [source.name for source in config.sources])
     model = load_model(head, standing.files, config.models[lineage.model], seed=config.seed)
     n_rows = model.forget(hashes)

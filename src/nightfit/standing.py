@@ -13,7 +13,7 @@ import numpy as np
 
 from nightfit.batch import Array
 from nightfit.checkpoint import EXCLUDED, PENDING, Manifest, unpack
-from nightfit.errors import CheckpointError, UsageError
+from nightfit.errors import CheckpointError, DataError, UsageError
 from nightfit.known import N_NIGHTS, Known, Segment
 from nightfit.pending import Pending
 
@@ -125,20 +125,32 @@ class Standing:
             )
         return sorted([*before, asked])
 
-    def excluded_keys(self, asked: int | None) -> Array:
-        """Return the keys (uint64, sorted) of the rows that the excluded versions were the first to read."""
+    def excluded_keys(self, asked: int | None, alarm: Callable[[str], None] = lambda _: None) -> Array:
+        """Return the keys (uint64, sorted) of the rows that the excluded versions were the first to read.
+
+        Raises `DataError` where the keys of the one that is asked for were pruned, or do not verify.
+        """
         keys = np.zeros(0, np.uint64)
         if self.newest and EXCLUDED in self.newest.files:
             keys = unpack(self.lineage.load(self.newest, [EXCLUDED])[EXCLUDED], name=EXCLUDED)["keys"]
         if asked is None or (self.newest and asked in self.newest.excluded):
             return keys
-        return np.union1d(keys, self._first_read_by(asked))
+        try:
+            return np.union1d(keys, self._first_read_by(asked, alarm))
+        except CheckpointError as error:
+            raise DataError(
+                f"--exclude must name a version whose rows are known still, however of version {asked} {error}; keep "
+                "more versions (store.keep), or leave the rows out of the source"
+            ) from None
 
-    def _first_read_by(self, version: int) -> Array:
+    def _first_read_by(self, version: int, alarm: Callable[[str], None]) -> Array:
         """Return the keys that a version was the first to read: not its ancestry, nor older ones beside it."""
         manifest = self.lineage.manifest(version)
-        waiting = Pending.of(self.lineage.load(manifest, [PENDING] if PENDING in manifest.files else []))
-        new = np.setdiff1d(waiting.key_hashes, self.pending.key_hashes)
+        names = {PENDING} & set(manifest.files)
+        if names and self.lineage.was("erased", version):
+            alarm(f"version {version}'s rows that waited for labels were erased by `forget`, and are not left out")
+            names = set()
+        new = np.setdiff1d(Pending.of(self.lineage.load(manifest, names)).key_hashes, self.pending.key_hashes)
         keys = np.union1d(self.segment(manifest.segments[0]).keys, new)  # those that it brought labels for, too
         older = (m.segments[:1] for m in self.lineage.newest_first() if m.version < version)
         for sha in {*manifest.segments[1:], *(sha for shas in older for sha in shas)} - {manifest.segments[0]}:

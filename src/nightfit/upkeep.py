@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nightfit import acts
 from nightfit.config import load
+from nightfit.errors import NightfitError
 from nightfit.history import lineages, pick
 from nightfit.lock import pipeline_lock
 from nightfit.prune import finish_erasing
@@ -22,6 +23,8 @@ from nightfit.render import show as display
 
 if TYPE_CHECKING:
     from nightfit.checkpoint import Manifest
+    from nightfit.config import Config
+    from nightfit.store import Lineage
 
 
 def promote(version: int | None, name: str | None, path: Path, *, skip_rows: bool, as_json: bool) -> None:
@@ -70,27 +73,39 @@ def prune(keep: int | None, name: str | None, path: Path, *, as_json: bool) -> N
 
 
 def forget(keys: Sequence[str], name: str | None, path: Path, *, as_json: bool) -> None:
-    """Delete the rows of keys from every memory of every version."""
-    from nightfit.forget import forget as forget_rows
+    """Delete the rows of keys from every memory of every version.
 
+    The first error is raised when all models have had their turn: one that cannot be gone on from keeps no other.
+    """
     config = load(path)
     told: dict[str, Any] = {}
+    errors: list[NightfitError] = []
     with pipeline_lock(config.store / config.name):
         for model, lineage in lineages(config, name).items():
-            if (newest := lineage.newest()) is None:
+            if lineage.newest() is None:
                 continue
-            finish_erasing(lineage, newest)
-            head, n_rows = forget_rows(config, lineage, keys, now=datetime.now(UTC))
-            for note in cast("list[str]", head.night["notes"]):
-                print(f"nightfit: {model}: {note}", file=sys.stderr)
-            told[model] = {"version": head.version, "rows": n_rows, "erased": head.erased}
-    if as_json:
-        print_json({"models": told})
-        return
-    for model, what in told.items():
+            try:
+                told[model] = _forget(config, lineage, keys)
+            except NightfitError as error:
+                errors.append(error)
+    for model, what in told.items() if not as_json else ():
         display(
             f"{model}: version {what['version']} has none of these rows in a memory ({what['rows']:,} were kept); "
             f"the memories of {len(what['erased'])} older versions are deleted"
         )
-    if not told:
+    if errors:
+        raise errors[0]
+    if as_json:
+        print_json({"models": told})
+    elif not told:
         display("nothing is kept: there is no version yet")
+
+
+def _forget(config: Config, lineage: Lineage, keys: Sequence[str]) -> dict[str, Any]:
+    from nightfit.forget import forget as forget_rows
+
+    finish_erasing(lineage, lineage.newest())
+    head, n_rows = forget_rows(config, lineage, keys, now=datetime.now(UTC))
+    for note in cast("list[str]", head.night["notes"]):
+        print(f"nightfit: {head.model}: {note}", file=sys.stderr)
+    return {"version": head.version, "rows": n_rows, "erased": head.erased}
