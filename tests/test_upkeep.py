@@ -139,7 +139,7 @@ def test_what_was_set_aside_is_told(nightfit: Callable[..., Any], lineage: Path)
 def test_a_model_that_cannot_forget_keeps_no_other(nightfit: Callable[..., Any], lineage: Path) -> None:
     """The error of one is told when all others have forgotten."""
     config = lineage / "configs" / "nightfit.toml"
-    config.write_text(config.read_text().replace("models.deep", "models.old") + '[models.deep]\nkind = "partial_fit"\n')
+    config.write_text(config.read_text() + '[models.deep]\nkind = "partial_fit"\n[models.linear]\n')
     done = nightfit("forget", "3")
     assert done.code == 78
     assert "keeps its kind" in done.err
