@@ -246,3 +246,13 @@ def test_an_exclusion_outlives_forgetting(pipe: Pipe) -> None:
     result = pipe.night(exclude=4)
     assert (result.rows.read, result.rows.excluded, result.rows.pending) == (31, 30, 1)
     assert "waited for labels were erased" in " ".join(result.alarms)
+
+
+def test_damage_on_the_way_back_is_told(pipe: Pipe) -> None:
+    """Where the version before is broken, rollback says what else can be done, and so does skipping rows past it."""
+    (pipe.lineage().path(2) / "manifest.json").write_text("rot")
+    with pytest.raises(CheckpointError, match="`nightfit promote N` puts an older version"):
+        back(pipe)
+    with pytest.raises(UsageError, match="grew from 2, which is broken"):
+        back(pipe, 1, skip_rows=True)
+    assert back(pipe, 1)[1]

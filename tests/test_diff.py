@@ -67,7 +67,7 @@ def test_what_is_gone_is_told(pipe: Pipe) -> None:
     found = diff(pipe.lineage(), 1, 3)
     assert found.config
     assert (found.weights, found.flips) == ([], None)
-    assert "model.safetensors" in found.notes[0]
+    assert "must have 'model.safetensors', however it was pruned" in found.notes[0]
 
 
 def test_a_quantity_has_a_change_and_no_flips(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from nightfit.checkpoint import EXCLUDED, MEMORY, PENDING, Draft, Manifest, RowCounts, pack, unpack
-from nightfit.errors import DataError, UsageError
+from nightfit.errors import CheckpointError, DataError, UsageError
 from nightfit.store import is_record
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ def rollback(lineage: Lineage, *, now: datetime, skip_rows: bool = False) -> tup
             f"rolling back needs a version before, however version {state.version} of {lineage.name}, which serves, is "
             "the first; `nightfit log` shows what there is"
         )
-    return promote(lineage, state.parent, now=now, skip_rows=skip_rows)
+    try:
+        return promote(lineage, state.parent, now=now, skip_rows=skip_rows)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; `nightfit promote N` puts an older version into service") from None
 
 
 def promote(lineage: Lineage, version: int, *, now: datetime, skip_rows: bool = False) -> tuple[Manifest, bool]:
@@ -106,9 +109,13 @@ def _read_since(lineage: Lineage, head: Manifest, wanted: Manifest) -> int:
     """Count the rows that the head's nights read after a version."""
     chain = lineage.ancestry(head)
     if wanted.version not in {manifest.version for manifest in chain}:
+        broken = chain[-1].parent
+        fact = (
+            f"has not grown from version {wanted.version}" if broken is None else f"grew from {broken}, which is broken"
+        )
         raise UsageError(
             f"--skip-rows needs a version that the head grew from, however version {head.version} of {lineage.name} "
-            f"has not grown from version {wanted.version}; promote it without, and rows after it are read again"
+            f"{fact}; promote version {wanted.version} without, and rows after it are read again"
         )
     return sum(manifest.rows.read for manifest in chain if manifest.version > wanted.version)
 

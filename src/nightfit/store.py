@@ -229,7 +229,15 @@ class Lineage:
         if name not in manifest.files:
             has = ", ".join(manifest.files) or "none"
             raise CheckpointError(f"{self._title(manifest.version)} must have {name!r}, however its files are: {has}")
-        data = read_file(self.path(manifest.version) / name)
+        try:
+            data = read_file(self.path(manifest.version) / name)
+        except CheckpointError:
+            if mark := next((mark for mark in MARKS if self.was(mark, manifest.version)), None):
+                raise CheckpointError(
+                    f"{self._title(manifest.version)} must have {name!r}, however it was {mark}, and the file is gone "
+                    "for good; choose a newer version"
+                ) from None
+            raise
         self._compare(manifest, name, FileHash(hashlib.sha256(data).hexdigest(), len(data)))
         return data
 
