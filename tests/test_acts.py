@@ -233,7 +233,7 @@ def test_an_exclusion_whose_rows_are_not_known_any_more_is_told(pipe: Pipe) -> N
     """Of a version whose known rows were pruned it cannot be said which they were."""
     back(pipe, 1)
     prune(pipe.lineage(), 1, thorough=True)
-    with pytest.raises(DataError, match="rows are known still, however of version 3"):
+    with pytest.raises(DataError, match="rows are known still, however those of version 3"):
         pipe.night(exclude=3)
 
 

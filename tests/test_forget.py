@@ -138,12 +138,13 @@ def test_quarantined_folders_are_emptied_too(pipe: Pipe) -> None:
     ("config", "key", "says"),
     [
         (CONFIG, "", "means 'missing'"),
+        (CONFIG, "\udce9", "must be UTF-8 text"),
         (CONFIG.replace('key = "id"', 'key = ["id", "c"]'), "7", "2 \\(id, c\\) columns"),
         (CONFIG.replace('key = "id"\n', ""), "7", "no columns"),
     ],
 )
 def test_what_cannot_be_a_key_is_told(tmp_path: Path, config: str, key: str, says: str) -> None:
-    """An empty key, one of too few parts, and any key where rows have none, are errors that say so."""
+    """An empty key, no text, one of too few parts, and any key where rows have none, are errors that say so."""
     pipe = Pipe(tmp_path, config)
     pipe.append(make_rows(60))
     pipe.night()

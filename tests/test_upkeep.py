@@ -144,3 +144,13 @@ def test_a_model_that_cannot_forget_keeps_no_other(nightfit: Callable[..., Any],
     assert done.code == 78
     assert "keeps its kind" in done.err
     assert done.out.startswith("linear: version 3 has none of these rows")
+
+
+@pytest.mark.usefixtures("lineage")
+def test_models_that_the_config_no_longer_has_are_told(nightfit: Callable[..., Any], lineage: Path) -> None:
+    """Forgetting does not reach their memories, and says so."""
+    config = lineage / "configs" / "nightfit.toml"
+    config.write_text(config.read_text() + "[models.linear]\n")
+    done = nightfit("forget", "3")
+    assert (done.code, "shop/deep is none of them and has versions, too" in done.err) == (0, True)
+    assert nightfit("forget", "3", "--model", "linear").err == ""

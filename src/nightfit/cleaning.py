@@ -338,6 +338,8 @@ def identities(keys: Sequence[str], rules: Rules, sources: Sequence[str]) -> tup
 
     Parts of a composite key are a line of CSV. Raises `UsageError` where rows have no key, or one has other parts.
     """
+    if odd := next((key for key in keys if key != key.encode(errors="replace").decode()), None):
+        raise UsageError(f"a key must be UTF-8 text, however {odd!a} is not")
     parts = [_split(key) if len(rules.key) > 1 else [key] for key in keys]
     odd = next((key for key, of in zip(keys, parts, strict=True) if len(of) != len(rules.key)), None)
     if odd is not None:

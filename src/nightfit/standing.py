@@ -139,8 +139,8 @@ class Standing:
             return np.union1d(keys, self._first_read_by(asked, alarm))
         except CheckpointError as error:
             raise DataError(
-                f"--exclude must name a version whose rows are known still, however of version {asked} {error}; keep "
-                "more versions (store.keep), or leave the rows out of the source"
+                f"--exclude must name a version whose rows are known still, however those of version {asked} are "
+                f"not ({error}); leave them out of the source, and for the next time raise store.keep"
             ) from None
 
     def _first_read_by(self, version: int, alarm: Callable[[str], None]) -> Array:

@@ -20,6 +20,7 @@ from nightfit.prune import finish_erasing
 from nightfit.prune import prune as prune_lineage
 from nightfit.render import print_json
 from nightfit.render import show as display
+from nightfit.store import NAME, Store
 
 if TYPE_CHECKING:
     from nightfit.checkpoint import Manifest
@@ -88,6 +89,12 @@ def forget(keys: Sequence[str], name: str | None, path: Path, *, as_json: bool) 
                 told[model] = _forget(config, lineage, keys)
             except NightfitError as error:
                 errors.append(error)
+    for model in _strangers(config) if name is None else ():
+        print(
+            f"nightfit: forgetting covers the models of the config, however {config.name}/{model} is none of them and "
+            "has versions, too; name it in the config and run again, or delete its folder",
+            file=sys.stderr,
+        )
     for model, what in told.items() if not as_json else ():
         display(
             f"{model}: version {what['version']} has none of these rows in a memory ({what['rows']:,} were kept); "
@@ -109,3 +116,10 @@ def _forget(config: Config, lineage: Lineage, keys: Sequence[str]) -> dict[str, 
     for note in cast("list[str]", head.night["notes"]):
         print(f"nightfit: {head.model}: {note}", file=sys.stderr)
     return {"version": head.version, "rows": n_rows, "erased": head.erased}
+
+
+def _strangers(config: Config) -> list[str]:
+    """Name the models that the config no longer has, and that have versions still."""
+    pipeline = Store(config.store).pipeline(config.name)
+    there = sorted(path.name for path in pipeline.folder.iterdir() if NAME.fullmatch(path.name) and path.is_dir())
+    return [n for n in there if n not in config.models and any(i.version for i in pipeline.lineage(n).items())]
