@@ -9,9 +9,8 @@ import pytest
 
 from nightfit.acts import promote
 from nightfit.checkpoint import unpack
-from nightfit.cleaning import identities
 from nightfit.errors import DataError, UsageError
-from nightfit.forget import forget
+from nightfit.forget import forget, identities
 from nightfit.pending import Pending
 from nightfit.prune import finish_erasing
 from nightfit.store import Lineage
@@ -204,3 +203,14 @@ def test_versions_whose_manifest_rotted_are_emptied_too(pipe: Pipe) -> None:
     (lineage.path(1) / "manifest.json").write_text("rot")
     forget(pipe.load(), lineage, ["3"], now=NOW)
     assert not remembers(pipe, "3", "deep")
+
+
+def test_a_forgotten_row_is_no_reject(pipe: Pipe) -> None:
+    """Delivered again with a value that cannot be used, it is left out, and no reject keeps its key."""
+    for name in ("deep", "linear"):
+        forget(pipe.load(), pipe.lineage(name), ["7000"], now=NOW)
+    pipe.append([{**make_rows(1, start=7000)[0], "x1": "much"}, *make_rows(60, start=200)])
+    rows = pipe.nights()["deep"].rows
+    assert (rows.read, rows.rejected, rows.excluded) == (61, 0, 1)
+    assert not remembers(pipe, "7000", "deep")
+    pipe.counts("deep")

@@ -6,7 +6,6 @@ schema to encode; `settling` then finds duplicates and conflicts over the whole 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -19,7 +18,7 @@ import pyarrow.compute as pc
 
 from nightfit.ahead import map_ahead
 from nightfit.batch import Array
-from nightfit.errors import DataError, UsageError
+from nightfit.errors import DataError
 from nightfit.fates import CleanNight, CleanPart, Fate, Hashes, Reject, Rejects
 from nightfit.identity import hash_positions, hash_text, hash_word, mix
 from nightfit.kinds import as_text, infer_kind, is_quantity, parse, whole
@@ -120,7 +119,7 @@ def clean(
     for part in increment.parts:
         night.n_bad += len(part.bad)
         _check_columns(part, schema, rules, night.delivered.setdefault(part.source, set()))
-    parse = partial(_parse, folder=folder, schema=schema, rules=rules, new=new)
+    parse = partial(_parse, folder=folder, schema=schema, rules=rules, new=new, excluded=excluded)
     for part, parsed, rejects in map_ahead(parse, (*increment.parts, *increment.looked_up)):
         night.rejects.add([Reject(part.place, bad.row, "", "", bad.reason, bad.text) for bad in part.bad])
         night.rejects.add(rejects)
@@ -148,7 +147,7 @@ def labels_found(increment: Increment, rules: Rules, pending: Pending) -> dict[s
 
 
 def _parse(
-    part: Part, *, folder: Path, schema: Schema, rules: Rules, new: frozenset[str]
+    part: Part, *, folder: Path, schema: Schema, rules: Rules, new: frozenset[str], excluded: Array
 ) -> tuple[Part, CleanPart, list[Reject]]:
     """Parse one chunk: stage its features, hash its keys and values, reject what is of another kind."""
     raw = part.table
@@ -162,7 +161,8 @@ def _parse(
     targets = labels if schema.task == "classification" else target_of(table, rules, schema.task)
     keys = _keys(table, rules)
     features, bad = parse_features(table, schema, rules.schema.missing)
-    check = _Check(part, table, keys)
+    key_hashes = _key_hash(part, keys, rules)
+    check = _Check(part, table, keys, np.isin(key_hashes, excluded))
     if only_labels or not rules.waits:
         check.reject(_null(labels), rules.target, "(the target) has no value")
     check.reject(_null(targets) & ~_null(labels), rules.target, f"(the target) must be {_AN['numeric']}")
@@ -177,9 +177,7 @@ def _parse(
     parsed = CleanPart.staged(
         folder / part.path.stem,
         table,
-        Hashes(
-            _key_hash(part, keys, rules), *_value_hashes(staged, were, rules.target, new), part.rows.astype(np.uint64)
-        ),
+        Hashes(key_hashes, *_value_hashes(staged, were, rules.target, new), part.rows.astype(np.uint64)),
         place=part.place,
         fates=check.fates,
         has_features=not only_labels,
@@ -202,18 +200,21 @@ def _is_of(table: Any, name: str, column: Any) -> bool:  # noqa: ANN401 - pyarro
 
 
 class _Check:
-    """The fates of a chunk's rows as far as one row alone decides them, and the reasons."""
+    """The fates of a chunk's rows as far as one row alone decides them, and the reasons.
 
-    def __init__(self, part: Part, table: Any, keys: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
+    What is excluded (bool [n]) is no reject, whatever is wrong with it: a reject would keep what was to be forgotten.
+    """
+
+    def __init__(self, part: Part, table: Any, keys: Any, excluded: Array) -> None:  # noqa: ANN401 - pyarrow ships no types
         self._part, self._table, self._keys = part, table, keys
-        self.fates = np.zeros(part.n, np.uint8)
+        self.fates = np.where(excluded, Fate.EXCLUDED, Fate.LEARNED).astype(np.uint8)
         self.rejects: list[Reject] = []
 
     def reject(self, mask: Array, column: str, reason: str) -> None:
-        """Reject the rows of a mask (bool [n]) that are not rejected yet."""
+        """Reject the rows of a mask (bool [n]) that have no other fate yet."""
         if not mask.any():
             return
-        fresh = np.flatnonzero(mask & (self.fates != Fate.REJECTED))
+        fresh = np.flatnonzero(mask & (self.fates == Fate.LEARNED))
         self.fates[fresh] = Fate.REJECTED
         if not len(fresh) or self._part.looked_up:
             return
@@ -331,38 +332,6 @@ def _key_hash(part: Part, keys: Any, rules: Rules) -> Array:  # noqa: ANN401
         return hash_positions(part.place, part.generation, part.rows)
     h = hash_text(pc.fill_null(keys, ""))
     return mix(h ^ hash_word(part.source)) if rules.key_scope == "source" else mix(h)
-
-
-def identities(keys: Sequence[str], rules: Rules, sources: Sequence[str]) -> tuple[list[str], Array]:
-    """Return typed keys as kept rows spell them, and their identities (uint64, sorted), in whatever source they may be.
-
-    Parts of a composite key are a line of CSV. Raises `UsageError` where rows have no key, or one has other parts.
-    """
-    if odd := next((key for key in keys if key != key.encode(errors="replace").decode()), None):
-        raise UsageError(f"a key must be UTF-8 text, however {odd!a} is not")
-    parts = [_split(key) if len(rules.key) > 1 else [key] for key in keys]
-    odd = next((key for key, of in zip(keys, parts, strict=True) if len(of) != len(rules.key)), None)
-    if odd is not None:
-        if not rules.key:
-            raise UsageError("rows must have a key to be asked for, however the config's `key` names no columns")
-        raise UsageError(
-            f"rows of this pipeline are known by a key of {len(rules.key)} ({', '.join(rules.key)}) columns, however "
-            f"'{odd}' was typed; put commas between the parts, and quotes (\") around one that holds a comma"
-        )
-    columns = [as_text(pa.array(column, pa.string()), rules.schema.missing) for column in zip(*parts, strict=True)]
-    text = pc.binary_join_element_wise(*columns, KEY_PARTS) if len(columns) > 1 else columns[0]
-    if text.null_count:
-        raise UsageError("a key must be a value, however one that was typed means 'missing'")
-    h = hash_text(text)
-    found = [mix(h ^ hash_word(s)) for s in sources] if rules.key_scope == "source" else [mix(h)]
-    return text.to_pylist(), np.unique(np.concatenate(found))
-
-
-def _split(key: str) -> list[str]:
-    try:
-        return next(csv.reader([key]), [""])
-    except csv.Error:  # a line break, which only quotes may hold
-        return key.split(",")
 
 
 def _value_hash(name: str, column: Any) -> Array:  # noqa: ANN401

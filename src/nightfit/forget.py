@@ -6,16 +6,20 @@ among the excluded keys, so that it is not learned when it is delivered again.
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from nightfit.checkpoint import EXCLUDED, MEMORY, PENDING, REJECTS, Draft, Manifest, RowCounts, pack
-from nightfit.cleaning import identities
-from nightfit.errors import DataError
-from nightfit.pending import Pending
+from nightfit.errors import DataError, UsageError
+from nightfit.identity import hash_text, hash_word, mix
+from nightfit.kinds import as_text
+from nightfit.pending import KEY_PARTS, Pending
 from nightfit.prune import finish_erasing
 from nightfit.resume import load_model
 from nightfit.standing import Standing
@@ -25,7 +29,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from nightfit.batch import Array
     from nightfit.config import Config
+    from nightfit.schema import Rules
     from nightfit.store import Lineage
 
 _UNSPLIT = json.dumps({"key": "", "column": ""})[1:-1]
@@ -98,3 +104,35 @@ def _holding(folder: Path, pattern: re.Pattern[str]) -> Iterator[str]:
         with (folder / REJECTS).open(encoding="utf-8", errors="replace") as file:
             if any(pattern.search(line) for line in file):
                 yield REJECTS
+
+
+def identities(keys: Sequence[str], rules: Rules, sources: Sequence[str]) -> tuple[list[str], Array]:
+    """Return typed keys as kept rows spell them, and their identities (uint64, sorted), in whatever source they may be.
+
+    Parts of a composite key are a line of CSV. Raises `UsageError` where rows have no key, or one has other parts.
+    """
+    if odd := next((key for key in keys if key != key.encode(errors="replace").decode()), None):
+        raise UsageError(f"a key must be UTF-8 text, however {odd!a} is not")
+    parts = [_split(key) if len(rules.key) > 1 else [key] for key in keys]
+    odd = next((key for key, of in zip(keys, parts, strict=True) if len(of) != len(rules.key)), None)
+    if odd is not None:
+        if not rules.key:
+            raise UsageError("rows must have a key to be asked for, however the config's `key` names no columns")
+        raise UsageError(
+            f"rows of this pipeline are known by a key of {len(rules.key)} ({', '.join(rules.key)}) columns, however "
+            f"'{odd}' was typed; put commas between the parts, and quotes (\") around one that holds a comma"
+        )
+    columns = [as_text(pa.array(column, pa.string()), rules.schema.missing) for column in zip(*parts, strict=True)]
+    text = pc.binary_join_element_wise(*columns, KEY_PARTS) if len(columns) > 1 else columns[0]
+    if text.null_count:
+        raise UsageError("a key must be a value, however one that was typed means 'missing'")
+    h = hash_text(text)
+    found = [mix(h ^ hash_word(s)) for s in sources] if rules.key_scope == "source" else [mix(h)]
+    return text.to_pylist(), np.unique(np.concatenate(found))
+
+
+def _split(key: str) -> list[str]:
+    try:
+        return next(csv.reader([key]), [""])
+    except csv.Error:  # a line break, which only quotes may hold
+        return key.split(",")
