@@ -214,3 +214,16 @@ def test_a_forgotten_row_is_no_reject(pipe: Pipe) -> None:
     assert (rows.read, rows.rejected, rows.excluded) == (61, 0, 1)
     assert not remembers(pipe, "7000", "deep")
     pipe.counts("deep")
+
+
+def test_rows_of_a_source_that_is_gone_are_forgotten(tmp_path: Path) -> None:
+    """With keys of one source each, those of a source that the config no longer has are found, too."""
+    two = DEEP.replace("[models.linear]\n", "").replace('key = "id"', 'key = "id"\nkey_scope = "source"')
+    pipe = Pipe(tmp_path, two.replace("[models", '[[sources]]\nurl = "b.csv"\n[models'))
+    pipe.append(make_rows(30))
+    pipe.append(make_rows(30, start=100), "b.csv")
+    pipe.nights()
+    pipe.config = two
+    pipe.append(make_rows(30, start=200))
+    pipe.nights()
+    assert forget(pipe.load(), pipe.lineage("deep"), ["107"], now=NOW)[1] > 0

@@ -21,7 +21,7 @@ from nightfit.identity import hash_text, hash_word, mix
 from nightfit.kinds import as_text
 from nightfit.pending import KEY_PARTS, Pending
 from nightfit.prune import finish_erasing
-from nightfit.resume import load_model
+from nightfit.resume import data_of, load_model
 from nightfit.standing import Standing
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def forget(config: Config, lineage: Lineage, keys: Sequence[str], *, now: dateti
             f"forgetting needs a version that was accepted, however {lineage.name} has none; accept one with `nightfit "
             'train --accept "why"`, or delete the folder of the model, for refused versions hold rows, too'
         )
-    texts, hashes = identities(keys, config.rules, [source.name for source in config.sources])
+    sources = [*{source.name for source in config.sources}.union(data_of(head)["columns"])]  # those that are gone, too
+    texts, hashes = identities(keys, config.rules, sources)
     model = load_model(head, standing.files, config.models[lineage.model], seed=config.seed)
     n_rows = model.forget(hashes)
     waiting = Pending.of(standing.files)
