@@ -226,6 +226,11 @@ def test_skipped_rows_that_waited_wait_no_more(tmp_path: Path) -> None:
     pipe.append([*make_rows(7, start=500), *make_rows(1, start=600), *make_rows(20, start=700)])
     rows = pipe.night().rows
     assert (rows.read, rows.excluded, rows.duplicate, rows.pending) == (28, 7, 1, 0)
+    pipe.append(make_rows(7, start=500)[:2])
+    assert pipe.night().rows.excluded == 2
+    back(pipe, 2)
+    rows = pipe.night().rows
+    assert (rows.excluded, rows.duplicate, rows.pending) == (0, 10, 0), "once it is undone, they are rows as others"
     pipe.counts()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from nightfit.checkpoint import EXCLUDED, MEMORY, PENDING, Draft, Manifest, RowCounts, pack, unpack
+from nightfit.checkpoint import EXCLUDED, MEMORY, PENDING, SKIPPED, Draft, Manifest, RowCounts, pack, unpack
 from nightfit.errors import CheckpointError, DataError, UsageError
 from nightfit.store import is_record
 
@@ -55,13 +55,13 @@ def promote(lineage: Lineage, version: int, *, now: datetime, skip_rows: bool = 
     skipped = _read_since(lineage, head, wanted) if skip_rows else 0
     lost = wanted.rows.pending if erased else 0
     newest = lineage.newest() or head
-    left_out = {EXCLUDED, *((MEMORY, PENDING) if erased else ())}
+    left_out = {EXCLUDED, *((MEMORY, PENDING) if erased else ()), *((SKIPPED,) if skip_rows else ())}
     names = [name for name in asked.files if not is_record(name) and name not in left_out]
     files = lineage.load(asked, names)  # as good, if that one was pruned or rotted
     if EXCLUDED in newest.files:
         files |= lineage.load(newest, [EXCLUDED])
-    if skip_rows and PENDING in head.files:
-        files[EXCLUDED] = _with_waiting(lineage.load(head, [PENDING]), files)
+    if skip_rows:
+        files |= _skipped(lineage.load(head, {PENDING, SKIPPED} & set(head.files)), files)
     cursors: dict[str, Cursor] = head.cursors if skip_rows else wanted.cursors
     rows = RowCounts(read=skipped, excluded=skipped + lost, pending=wanted.rows.pending - lost)
     draft = Draft(
@@ -120,14 +120,17 @@ def _read_since(lineage: Lineage, head: Manifest, wanted: Manifest) -> int:
     return sum(manifest.rows.read for manifest in chain if manifest.version > wanted.version)
 
 
-def _with_waiting(of_head: dict[str, bytes], files: dict[str, bytes]) -> bytes:
-    """Add to the excluded keys those of the head that wait for a label and no longer will: it may come any day."""
-    import numpy as np  # with what follows only where rows wait: going back is quick
+def _skipped(of_head: dict[str, bytes], files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the file of the keys that wait for a label at the head, and no longer will: it may come any day."""
+    if PENDING not in of_head:
+        return of_head
+    import numpy as np  # only where rows wait: going back is quick
 
     from nightfit.pending import Pending
 
     gone = np.setdiff1d(Pending.of(of_head).key_hashes, Pending.of(files).key_hashes)
-    return pack({"keys": np.union1d(unpack(files[EXCLUDED])["keys"], gone) if EXCLUDED in files else gone})
+    before = unpack(of_head[SKIPPED])["keys"] if SKIPPED in of_head else gone
+    return {SKIPPED: pack({"keys": np.union1d(before, gone)})}
 
 
 def _verdict(wanted: Manifest, rows: RowCounts, *, skip_rows: bool) -> str:

@@ -41,6 +41,9 @@ PENDING = "pending.arrow"
 EXCLUDED = "excluded.safetensors"
 """The keys that are left out, so that they outlive the version that `--exclude` named."""
 
+SKIPPED = "skipped.safetensors"
+"""The keys of rows that waited for a label when `--skip-rows` left them out: part of the state, as its cursors are."""
+
 REJECTS = "rejects.jsonl"
 """The rows that could not be used, and why."""
 

@@ -15,8 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nightfit.batch import Rows, stage
-from nightfit.checkpoint import EXCLUDED, PENDING, REJECTS, Draft, Manifest, RowCounts, pack
+from nightfit.checkpoint import EXCLUDED, PENDING, REJECTS, SKIPPED, Draft, Manifest, RowCounts, pack
 from nightfit.cleaning import adopt, clean, guess_task, labels_found
 from nightfit.demands import check_demands
 from nightfit.errors import ConfigError, DataError
@@ -130,7 +132,7 @@ class Night:
             self._schema,
             self._config.rules,
             known=standing.known(self.alarms.append),
-            excluded=self._excluded,
+            excluded=np.union1d(self._excluded, standing.skipped_keys),
             delivered=data_of(head)["columns"] if head else {},
             folder=self._folder / "clean",
             new=frozenset(c.name for c in self._schema.columns[len(champion.schema.columns) :]),
@@ -217,6 +219,8 @@ class Night:
             files[PENDING] = waiting
         if len(self._excluded):
             files[EXCLUDED] = pack({"keys": self._excluded})
+        if SKIPPED in self._standing.files:
+            files[SKIPPED] = self._standing.files[SKIPPED]
         segment = self._standing.lineage.segments.add(night.segment)
         return Draft(
             parent=self._standing.version,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nightfit.batch import Array
-from nightfit.checkpoint import EXCLUDED, PENDING, Manifest, unpack
+from nightfit.checkpoint import EXCLUDED, PENDING, SKIPPED, Manifest, unpack
 from nightfit.errors import CheckpointError, DataError, UsageError
 from nightfit.known import N_NIGHTS, Known, Segment
 from nightfit.pending import Pending
@@ -124,6 +124,11 @@ class Standing:
                 f"{self.head.version} of {self.lineage.name} has learned version {asked}'s rows; roll back first"
             )
         return sorted([*before, asked])
+
+    @property
+    def skipped_keys(self) -> Array:
+        """The keys (uint64, sorted) whose labels are left out, as their rows were skipped while they waited."""
+        return unpack(self.files[SKIPPED], name=SKIPPED)["keys"] if SKIPPED in self.files else np.zeros(0, np.uint64)
 
     def excluded_keys(self, asked: int | None, alarm: Callable[[str], None] = lambda _: None) -> Array:
         """Return the keys (uint64, sorted) of the rows that the excluded versions were the first to read.
