@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -163,10 +164,20 @@ def _rechunk(batches: Iterable[Batch]) -> Iterator[Batch]:
         yield concat(held)
 
 
+def save_array(path: Path, array: Array) -> None:
+    """Write an array for `np.load`; raises `OSError` where the disk is full.
+
+    Into a file numpy writes through a stream of C's, whose last bytes may be lost without a word; into anything else
+    that can write it does so in Python.
+    """
+    with path.open("wb") as file:
+        np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
+
+
 def _spill(batch: Batch, stem: Path) -> StagedBatch:
     stem.parent.mkdir(parents=True, exist_ok=True)
     for field in fields(Batch):
-        np.save(_path(stem, field.name), getattr(batch, field.name), allow_pickle=False)
+        save_array(_path(stem, field.name), getattr(batch, field.name))
     return StagedBatch(stem, len(batch))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightfit.batch import Array, Batch
+from nightfit.batch import Array, Batch, save_array
 from nightfit.schema import Schema
 from nightfit.sources.increment import read_table, write_table
 
@@ -117,7 +117,7 @@ class CleanPart:
         """Write a part to disk."""
         part = cls(stem=stem, **more)
         part.write(table)
-        np.save(part._hashes, np.stack(hashes), allow_pickle=False)
+        save_array(part._hashes, np.stack(hashes))
         return part
 
     def write(self, table: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
