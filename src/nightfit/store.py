@@ -158,7 +158,7 @@ class Lineage:
 
     def numbers(self) -> list[int]:
         """List the numbers of what is named like a version, ascending: a long history costs no more than its names."""
-        return sorted(int(name) for name in self._names() if _is_number(name))
+        return sorted(int(name) for name in self._names() if _is_version(name))
 
     def _names(self) -> list[str]:
         with disk_errors(self.folder):
@@ -361,8 +361,8 @@ class Lineage:
         return manifest
 
     def _next(self) -> int:
-        taken = sorted((int(match[1]), match[0]) for match in map(_VERSION.fullmatch, self._names()) if match)
-        folders = (number for number, name in reversed(taken) if _is_folder(self.folder / name))
+        taken = sorted((_number(name), name) for name in self._names())
+        folders = (number for number, name in reversed(taken) if number and _is_folder(self.folder / name))
         version = 1 + next(folders, 0)
         while os.path.lexists(self.path(version)):  # a link or a file of a stranger
             version += 1
@@ -392,19 +392,24 @@ class Lineage:
 
 
 def _item(entry: os.DirEntry[str]) -> Item:
-    folder = entry.is_dir(follow_symlinks=False)
-    match = _VERSION.fullmatch(entry.name)
-    if folder and match and int(match[1]) and match[1] == f"{int(match[1]):06d}":
-        return Item(entry.name, "quarantined" if match[2] else "version", int(match[1]))
+    folder, number = entry.is_dir(follow_symlinks=False), _number(entry.name)
+    if folder and number:
+        return Item(entry.name, "version" if _is_version(entry.name) else "quarantined", number)
     return Item(entry.name, "segments" if folder and entry.name == SEGMENTS else "foreign")
+
+
+def _number(name: str) -> int:
+    """Return the number of a version, or of one that was set aside; 0 for what is named like neither."""
+    match = _VERSION.fullmatch(name)
+    return int(match[1]) if match and match[1] == f"{int(match[1]):06d}" else 0
+
+
+def _is_version(name: str) -> bool:
+    return name.isdigit() and _number(name) > 0
 
 
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
-
-
-def _is_number(name: str) -> bool:
-    return name.isascii() and name.isdigit() and int(name) > 0 and name == f"{int(name):06d}"
 
 
 def _legal(name: str, what: str) -> str:
