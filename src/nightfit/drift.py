@@ -1,0 +1,209 @@
+"""Which columns moved tonight, against the first night, the night before, and all that was learned so far.
+
+Three sketches stand for these, so that no old row is needed: they are part of the version, as is the detector that
+watches the prequential error. Only learned rows are sketched. `Drift.observe` is told of a night before it is learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from nightfit.batch import Array, Batch, Rows
+from nightfit.detector import Adwin, Cut
+from nightfit.jsontypes import Json
+from nightfit.metrics import spread
+from nightfit.psi import MOVED, Shift, shift
+from nightfit.schema import Schema
+from nightfit.sketch import MISSING, Grid, Sketch, Tracked, tracked
+
+FILE = "drift.safetensors"
+"""The file of a version that holds the sketches and the detector."""
+
+Reference: TypeAlias = Literal["learned", "last", "first"]
+REFERENCES: dict[Reference, str] = {
+    "learned": "all rows learned before",
+    "last": "the night before",
+    "first": "the first night",
+}
+
+FALSE_ALARMS = 0.01
+"""The chance that any column of a night passes the noise's bound without any change."""
+
+MIN_UNSEEN = 0.01
+"""Share of a night's values that must be new categories to be worth a word."""
+
+N_BINS, N_CATEGORIES, BIN_ROWS = 10, 20, 10
+"""Bins of numbers; of categories, the last for the rare ones; rows that a bin should have in the smaller sample."""
+
+FADE, AGAIN = 0.9, 2.0
+"""What was reported is held against a column, faded by so much a night: it is reported again when twice as far."""
+
+GRID_ROWS, ERROR_ROWS = 10_000, 2_000
+"""Rows of a night, evenly spread, that a new column's grid is made from, and whose errors the detector sees."""
+
+
+class Move(NamedTuple):
+    """How far a column is from a reference in one respect: its "values", "missing" ones, or "unseen" categories.
+
+    `before` and `now` are shares of missing or unseen values. `is_far` says that it is beyond noise and worth a word.
+    """
+
+    column: str
+    reference: Reference
+    what: str
+    shift: Shift
+    before: float = 0.0
+    now: float = 0.0
+
+    @property
+    def is_far(self) -> bool:
+        """Say whether the move is beyond noise, and worth a word."""
+        far = self.now >= max(MIN_UNSEEN, self.before) if self.what == "unseen" else self.shift.effect >= MOVED
+        return far and self.shift.is_significant
+
+    def __str__(self) -> str:
+        if self.what == "values":
+            return f"{self.column} (PSI {self.shift.psi:.2f} against {REFERENCES[self.reference]})"
+        if self.what == "unseen":
+            return f"{self.column} ({self.now:.1%} categories never seen before)"
+        return f"{self.column} (missing {self.before:.1%} -> {self.now:.1%} against {REFERENCES[self.reference]})"
+
+
+@dataclass
+class Drift:
+    """What a version remembers to see the next night's drift.
+
+    `sketches` are those of each reference. `levels` is how far each (reference, respect, column) was when it was last
+    reported, faded since. `unit` is the variance of a quantity when it was first met, in which its errors are measured.
+    """
+
+    grid: Grid = field(default_factory=Grid.none)
+    sketches: dict[Reference, Sketch] = field(default_factory=lambda: dict.fromkeys(REFERENCES, Sketch.none()))
+    levels: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    detector: Adwin = field(default_factory=Adwin)
+    unit: float = 0.0
+
+    def observe(self, rows: Rows, schema: Schema) -> tuple[list[Move], list[Move]]:
+        """Take a night's rows as the schema, grown for them, sees them.
+
+        Return how far each column is from each reference, and of each column that is news its farthest move, farthest
+        first.
+        """
+        self.grid = self.grid.grown(schema, rows.sample(GRID_ROWS))
+        tonight = Sketch.of(rows.chunks(), schema, self.grid)
+        moves = list(self._moves(tonight, schema))
+        news = self._news(moves)
+        self.sketches = {
+            "learned": self.sketches["learned"].merged(tonight),
+            "last": tonight,
+            "first": self.sketches["first"].adopted(tonight),
+        }
+        return moves, news
+
+    def _moves(self, tonight: Sketch, schema: Schema) -> Iterator[Move]:
+        columns = list(tracked(schema))
+        alpha = FALSE_ALARMS / max(len(columns) * (2 * len(REFERENCES) + 1), 1)
+        for known in columns:
+            for reference, sketch in self.sketches.items():
+                yield from _compared(known, reference, tonight, sketch, alpha)
+
+    def _news(self, moves: list[Move]) -> list[Move]:
+        """Return the far moves that were not reported yet, and remember what was; one for each column."""
+        told = {key: FADE * level for key, level in self.levels.items() if level > MOVED / AGAIN / 10}
+        news: dict[str, Move] = {}
+        for move in sorted((m for m in moves if m.is_far), key=lambda m: -m.shift.effect):
+            key = (move.reference, move.what, move.column)
+            if move.shift.effect > AGAIN * told.get(key, 0.0):
+                news.setdefault(move.column, move)
+            told[key] = max(told.get(key, 0.0), move.shift.effect)
+        self.levels = told
+        return list(news.values())
+
+    def watch(self, answer: Array, batch: Batch) -> list[Cut]:
+        """Take the champion's answers to rows that it has not learned, and return where its error rose."""
+        return [cut for cut in self.detector.update(self._errors(answer, batch.y)) if cut.after > cut.before]
+
+    def _errors(self, answer: Array, y: Array) -> Array:
+        """Return errors from 0 to 1, float64 [n]: what the true class was denied, or of a quantity e² / (e² + unit)."""
+        if answer.ndim > 1:
+            known = y >= 0
+            proba = answer[np.arange(len(y)), np.where(known, y, 0)]
+            return np.where(known, 1 - proba, 1.0)
+        self.unit = self.unit or spread(y) or 1.0
+        squares = np.square(answer - y)
+        return np.asarray(squares / (squares + self.unit))
+
+    def state(self) -> tuple[dict[str, Json], dict[str, Array]]:
+        """Return the state as JSON, and as named arrays."""
+        arrays = {"grid.centre": self.grid.centre, "grid.scale": self.grid.scale}
+        arrays |= {f"detector.{name}": array for name, array in self.detector.arrays().items()}
+        for reference, sketch in self.sketches.items():
+            arrays |= {f"{reference}.{name}": array for name, array in sketch.arrays().items()}
+        return {"levels": [[*key, level] for key, level in self.levels.items()], "unit": self.unit}, arrays
+
+    @classmethod
+    def load(cls, state: Mapping[str, Any], arrays: Mapping[str, Array]) -> Drift:
+        """Read what `state` returned."""
+        return cls(
+            Grid(arrays["grid.centre"], arrays["grid.scale"]),
+            {reference: Sketch.from_arrays(part(arrays, reference)) for reference in REFERENCES},
+            {(reference, what, column): level for reference, what, column, level in state["levels"]},
+            Adwin.from_arrays(part(arrays, "detector")),
+            state["unit"],
+        )
+
+
+def _compared(known: Tracked, reference: Reference, tonight: Sketch, sketch: Sketch, alpha: float) -> Iterator[Move]:
+    """Yield how far a column is from a reference that has it."""
+    cells, now, before = _aligned(tonight.column(known.index), sketch.column(known.index))
+    n, m = int(now.sum()), int(before.sum())
+    if not (n and m):
+        return
+    there = cells != MISSING
+    gone, was_gone = int(now[~there].sum()), int(before[~there].sum())
+    missing = shift(np.array([gone, n - gone]), np.array([was_gone, m - was_gone]), alpha=alpha)
+    yield Move(known.column.name, reference, "missing", missing, was_gone / m, gone / n)
+    if known.column.kind == "datetime" or gone == n or was_gone == m:
+        return
+    now, before, n, m = now[there], before[there], n - gone, m - was_gone
+    is_category = known.column.kind == "categorical"
+    bins = (_categories if is_category else _bins)(now / n + before / m, min(n, m))
+    counts = (np.bincount(bins, weights=of).astype(np.int64) for of in (now, before))
+    yield Move(known.column.name, reference, "values", shift(*counts, alpha=alpha))
+    if is_category and reference == "learned":
+        # Good 1953: values never seen are expected as often as those that were seen once.
+        new, once = int(now[before == 0].sum()), int((before == 1).sum())
+        unseen = shift(np.array([new, n - new]), np.array([once, m - once]), alpha=alpha)
+        yield Move(known.column.name, reference, "unseen", unseen, once / m, new / n)
+
+
+def _aligned(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+    """Return the cells of either, ascending, and both counts of each."""
+    cells, place = np.unique(np.concatenate([one[0], other[0]]), return_inverse=True)
+    counts = np.zeros((2, len(cells)), np.int64)
+    counts[0, place[: len(one[0])]], counts[1, place[len(one[0]) :]] = one[1], other[1]
+    return cells, counts[0], counts[1]
+
+
+def _bins(weights: Array, n: int) -> Array:
+    """Return each cell's bin (int64 [k]): bins of about equal weight, a heavy cell alone, fewer of a small sample."""
+    n_bins = int(np.clip(n // BIN_ROWS, 2, N_BINS))
+    middles = (np.cumsum(weights) - weights / 2) / weights.sum()
+    return np.unique(np.floor(middles * n_bins), return_inverse=True)[1]
+
+
+def _categories(weights: Array, n: int) -> Array:
+    """Return each category's bin (int64 [k]): one for each frequent one, and the last for all others."""
+    place = np.empty(len(weights), np.int64)
+    place[np.argsort(-weights, kind="stable")] = np.arange(len(weights))
+    rare = weights / weights.sum() * n < BIN_ROWS
+    return np.unique(np.where(rare, N_CATEGORIES, np.minimum(place, N_CATEGORIES - 1)), return_inverse=True)[1]
+
+
+def part(arrays: Mapping[str, Array], name: str) -> dict[str, Array]:
+    """Return the arrays whose names begin with a name and a dot, without these."""
+    return {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
