@@ -15,6 +15,7 @@ import numpy as np
 from nightfit.batch import Array, Batch, Rows
 from nightfit.detector import Adwin, Cut
 from nightfit.jsontypes import Json
+from nightfit.learners.base import part
 from nightfit.metrics import spread
 from nightfit.psi import MOVED, Shift, shift
 from nightfit.schema import Schema
@@ -150,9 +151,9 @@ class Drift:
         """Read what `state` returned."""
         return cls(
             Grid(arrays["grid.centre"], arrays["grid.scale"]),
-            {reference: Sketch.from_arrays(part(arrays, reference)) for reference in REFERENCES},
+            {reference: Sketch.from_arrays(part(dict(arrays), reference)) for reference in REFERENCES},
             {(reference, what, column): level for reference, what, column, level in state["levels"]},
-            Adwin.from_arrays(part(arrays, "detector")),
+            Adwin.from_arrays(part(dict(arrays), "detector")),
             state["unit"],
         )
 
@@ -202,8 +203,3 @@ def _categories(weights: Array, n: int) -> Array:
     place[np.argsort(-weights, kind="stable")] = np.arange(len(weights))
     rare = weights / weights.sum() * n < BIN_ROWS
     return np.unique(np.where(rare, N_CATEGORIES, np.minimum(place, N_CATEGORIES - 1)), return_inverse=True)[1]
-
-
-def part(arrays: Mapping[str, Array], name: str) -> dict[str, Array]:
-    """Return the arrays whose names begin with a name and a dot, without these."""
-    return {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
