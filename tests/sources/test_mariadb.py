@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 import threading
 import uuid
 from contextlib import closing
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from nightfit.errors import GapError, TryAgainError
 from nightfit.sources import database
 from nightfit.sources.sql import SqlSource
 from nightfit.testing import check_source
+from stress import commits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,18 +23,7 @@ if TYPE_CHECKING:
     from nightfit.sources.base import Cursor
 
 SERVER = "mysql+pymysql://root@127.0.0.1:3306/"
-SCRIPT = Path(__file__).parents[2] / "scripts" / "stress_commits.py"
 PASSWORD = "geheim"  # noqa: S105
-
-
-def stress_commits() -> Any:  # noqa: ANN401 - a module
-    """Import the script, of which the test is a small dose."""
-    spec = spec_from_file_location("stress_commits", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = sys.modules["stress_commits"] = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +76,7 @@ def test_contract(url: str, db: sa.Connection, monkeypatch: pytest.MonkeyPatch) 
 
 def test_interleavings(url: str) -> None:
     """Whatever the order of commits within the window: no row is skipped or read twice; without it, some are."""
-    stress = stress_commits().stress
+    stress = commits.stress
     tally = stress(url, interleavings=15, seed=3, overlap_rows=100)
     assert (tally.rows_skipped, tally.rows_read_twice) == (0, 0)
     assert tally.rows_read == tally.rows_committed > 150

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import sys
 import threading
 import uuid
 from contextlib import contextmanager
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ from nightfit.errors import ConfigError, GapError, NightfitError
 from nightfit.sources import database, latecommits, sqlreading
 from nightfit.sources.sql import SqlSource
 from nightfit.testing import check_source
+from stress import commits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,17 +25,6 @@ if TYPE_CHECKING:
     from nightfit.sources.base import Chunk, Cursor
 
 SERVER = "postgresql+psycopg://postgres@127.0.0.1/postgres"
-SCRIPT = Path(__file__).parents[2] / "scripts" / "stress_commits.py"
-
-
-def stress_commits() -> Any:  # noqa: ANN401 - a module
-    """Import the script, of which the tests are small doses."""
-    spec = spec_from_file_location("stress_commits", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = sys.modules["stress_commits"] = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -138,18 +126,18 @@ class TestOpenTransactions:
 
     def test_interleavings(self, url: str) -> None:
         """Whatever the order of inserts, savepoints, commits, deletes and readings: no row is skipped or read twice."""
-        tally = stress_commits().stress(url, interleavings=20, seed=1)
+        tally = commits.stress(url, interleavings=20, seed=1)
         assert (tally.rows_skipped, tally.rows_read_twice) == (0, 0)
         assert tally.rows_read == tally.rows_committed > 200
         assert tally.readings_that_left_rows > 20
 
     def test_interleavings_without_a_guard(self, url: str) -> None:
         """The same kind of interleavings do lose rows where locks are not looked at."""
-        assert stress_commits().stress(url, interleavings=3, seed=1, guarded=False).rows_skipped > 0
+        assert commits.stress(url, interleavings=3, seed=1, guarded=False).rows_skipped > 0
 
     def test_window_where_locks_do_not_tell(self, url: str) -> None:
         """Nor does a window before the cursor lose any, where nothing else tells."""
-        tally = stress_commits().stress(url, interleavings=4, seed=2, guarded=False, overlap_rows=100)
+        tally = commits.stress(url, interleavings=4, seed=2, guarded=False, overlap_rows=100)
         assert (tally.rows_skipped, tally.rows_read_twice) == (0, 0)
 
     @pytest.mark.usefixtures("db")

@@ -5,15 +5,12 @@ stream, a NATS stream and a Kafka topic; some of a row's deliveries lack its tar
 are killed (SIGKILL) at random moments, then run until one gets through. In the end every row that was delivered is
 accounted for once: learned or held out, its other deliveries duplicates, none rejected, none waiting.
 
-    python scripts/stress_sources.py --nights 30 --rows 40 --kills 60 --seed 0
-
-Needs servers: PostgreSQL, Redis and NATS with JetStream on this machine, as `--postgresql`, `--redis` and `--nats` say;
-Kafka's protocol is spoken by librdkafka's mock cluster, which this process hosts.
+Needs servers: PostgreSQL, Redis and NATS with JetStream on this machine; Kafka's protocol is spoken by librdkafka's
+mock cluster, which this process hosts.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import csv
 import json
@@ -27,7 +24,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,6 +34,7 @@ from urllib.parse import parse_qs, urlsplit
 from nightfit.config import load
 from nightfit.known import Segment
 from nightfit.store import Lineage, Store, verify
+from stress.table import Dose, Result, chance
 
 Row = dict[str, Any]
 
@@ -49,6 +47,10 @@ min_rows = 1000000
 [models.linear]
 """
 """The gate is kept out: a night that it refuses is rightly not accounted for yet."""
+
+POSTGRESQL = "postgresql+psycopg://postgres@127.0.0.1/test"
+REDIS = "redis://127.0.0.1:6379/0"
+NATS = "nats://127.0.0.1:4222"
 
 COLUMNS = ("id", "x", "c", "y")
 
@@ -268,13 +270,6 @@ class Report:
     wrong: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
-    def table(self) -> str:
-        """Spell the report out."""
-        figures = {"nights": self.nights, "kills": self.kills, "deliveries": self.delivered.total()}
-        figures |= {f"  by {name}": n for name, n in self.delivered.items()}
-        figures |= {"seconds": round(self.seconds), "found wrong": len(self.wrong)}
-        return "\n".join([*(f"{what:<30}{n:>8}" for what, n in figures.items()), *self.wrong])
-
 
 class Stress:
     """Deliver, kill and run on, night after night."""
@@ -376,47 +371,37 @@ class Stress:
 
 
 @contextmanager
-def senders(root: Path, draw: random.Random, asked: argparse.Namespace) -> Iterator[dict[str, Sender]]:
+def senders(root: Path, draw: random.Random) -> Iterator[dict[str, Sender]]:
     """Open every kind of source, and remove what was made when all is over."""
     name = f"stress_{uuid.uuid4().hex[:8]}"
     with ExitStack() as stack:
         opened: dict[str, Sender] = {"files": Files(root / "in"), "log": Log(root / "app.jsonl", draw)}
-        opened["table"] = stack.enter_context(closing(Table(asked.postgresql, name)))
+        opened["table"] = stack.enter_context(closing(Table(POSTGRESQL, name)))
         opened["api"] = stack.enter_context(closing(Api()))
-        opened["redis"] = stack.enter_context(closing(RedisStream(asked.redis, name)))
-        opened["nats"] = stack.enter_context(closing(NatsStream(asked.nats, name)))
+        opened["redis"] = stack.enter_context(closing(RedisStream(REDIS, name)))
+        opened["nats"] = stack.enter_context(closing(NatsStream(NATS, name)))
         opened["kafka"] = stack.enter_context(closing(KafkaTopic(name)))
         yield opened
 
 
-def options() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nights", type=int, default=30)
-    parser.add_argument("--rows", type=int, default=40, help="new rows a night")
-    parser.add_argument("--kills", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--postgresql", default="postgresql+psycopg://postgres@127.0.0.1/test")
-    parser.add_argument("--redis", default="redis://127.0.0.1:6379/0")
-    parser.add_argument("--nats", default="nats://127.0.0.1:4222")
-    return parser
-
-
-def stress(root: Path, asked: argparse.Namespace) -> Report:
+def stress(root: Path, *, seed: int, nights: int, rows: int, kills: int) -> Report:
     """Run the stress in a folder."""
-    with senders(root, random.Random(asked.seed + 1), asked) as opened:  # noqa: S311
-        return Stress(root, opened, seed=asked.seed).run(asked.nights, asked.rows, asked.kills)
+    with senders(root, chance(seed, "senders")) as opened:
+        return Stress(root, opened, seed=seed).run(nights, rows, kills)
 
 
-def main() -> int:
-    """Run the stress; return 1 if anything was wrong."""
-    asked = options().parse_args()
-    with tempfile.TemporaryDirectory(prefix="nightfit-sources-") as folder, suppress(KeyboardInterrupt):
-        report = stress(Path(folder), asked)
-        print(report.table())
-        return bool(report.wrong)
-    return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run(seed: int, dose: Dose) -> list[Result]:
+    """Deliver by every kind of source, and kill the nights."""
+    nights, rows, kills = (30, 40, 60) if dose == "full" else (3, 20, 2)
+    with tempfile.TemporaryDirectory(prefix="nightfit-sources-") as folder:
+        report = stress(Path(folder), seed=seed, nights=nights, rows=rows, kills=kills)
+    n = report.delivered.total()
+    return [
+        Result(
+            f"{nights} nights, {n:,} deliveries of {nights * rows:,} rows by {len(report.delivered)} kinds of source, "
+            f"{report.kills} kills",
+            "every row accounted for once",
+            "; ".join(report.wrong) or f"every row, in {report.seconds:.0f} s",
+            ok=not report.wrong,
+        )
+    ]
