@@ -8,9 +8,7 @@ it stands how often the rows in their real order, by date of arrival, alarm.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,16 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from nightfit.batch import Array, Batch, Rows
+from nightfit.batch import Array, Batch
 from nightfit.cleaning import adopt, parse_features, target_of
-from nightfit.drift import Drift, Move
 from nightfit.identity import hash_positions
 from nightfit.schema import Rules, Schema, SchemaConfig
 from nightfit.sketch import tracked
-from stress.table import Dose, Result
 
 SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "hotel_bookings.csv.gz"
-RULES = Rules("is_canceled", ("booking_id",), SchemaConfig(categorical=("agent", "company")))
+RULES = Rules("is_canceled", ("booking_id",), SchemaConfig(categorical=("agent", "company", "is_repeated_guest")))
 NIGHT_ROWS, N_BEFORE = 1_000, 5
 """Rows of a night, and nights before the one in which a column is moved."""
 

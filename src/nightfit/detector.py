@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,30 +21,18 @@ CLOCK, MIN_WINDOW, MIN_PART, MAX_BUCKETS = 32, 10, 5, 5
 """Values between two looks for a cut; values before the first; values of either part; buckets of one size."""
 
 
-class Cut(NamedTuple):
-    """A change: the mean of the window before it was cut, and that of what was left."""
-
-    before: float
-    after: float
-
-
 class Adwin:
     """The window: of each bucket the number of values, their sum and their squared deviations.
 
     After a cut it begins anew, so that one change is one cut.
 
     >>> adwin = Adwin()
-    >>> adwin.update([0.1] * 500), [round(cut.before, 2) for cut in adwin.update([0.9] * 500)]
-    ([], [0.12])
+    >>> adwin.update([0.1] * 500), [round(mean, 2) for mean in adwin.update([0.9] * 500)]
+    ([], [0.16])
     """
 
-    def __init__(self, buckets: Iterable[tuple[int, float, float]] = (), *, tick: int = 0) -> None:
+    def __init__(self) -> None:
         self._clear()
-        self._tick = tick
-        for size, total, m2 in buckets:
-            self._levels += [[] for _ in range(size.bit_length() - len(self._levels))]
-            self._levels[size.bit_length() - 1].append((total, m2))
-            self._take(size, total, m2)
 
     def _clear(self) -> None:
         self._levels: list[list[tuple[float, float]]] = [[]]
@@ -57,23 +44,20 @@ class Adwin:
         """The mean of the window; 0 of an empty one."""
         return self._total / self.width if self.width else 0.0
 
-    def update(self, values: Iterable[float]) -> list[Cut]:
-        """Take values, in order, and return the cuts."""
-        return [cut for value in values if (cut := self._update(float(value)))]
+    def update(self, values: Iterable[float]) -> list[float]:
+        """Take values, in order, and return the window's mean before each cut."""
+        return [mean for value in values if (mean := self._update(float(value))) is not None]
 
-    def _update(self, value: float) -> Cut | None:
+    def _update(self, value: float) -> float | None:
         self._take(1, value, 0.0)
         self._levels[0].append((value, 0.0))
         self._compress()
         self._tick += 1
-        before = self.mean
         if self._tick % CLOCK or self.width <= MIN_WINDOW or not self._must_cut():
             return None
-        while self._must_cut():
-            self._drop_oldest()
-        cut = Cut(before, self.mean)
+        before = self.mean
         self._clear()
-        return cut
+        return before
 
     def _take(self, size: int, total: float, m2: float) -> None:
         """Merge a bucket's moments into the window's (Chan, Golub & LeVeque 1983)."""
@@ -94,15 +78,6 @@ class Adwin:
             size = 2**i
             self._levels[i + 1].append((total0 + total1, m0 + m1 + (total0 - total1) ** 2 / (2 * size)))
 
-    def _drop_oldest(self) -> None:
-        total, m2 = self._levels[-1].pop(0)
-        size = 2 ** (len(self._levels) - 1)
-        self.width, self._total = self.width - size, self._total - total
-        delta = total / size - self.mean
-        self._m2 -= m2 + delta**2 * size * self.width / (size + self.width)
-        while len(self._levels) > 1 and not self._levels[-1]:
-            self._levels.pop()
-
     def _must_cut(self) -> bool:
         """Say whether the means on the two sides of any bucket's end differ by more than chance allows."""
         sizes, totals, _ = (np.array(column) for column in zip(*self._oldest_first(), strict=True))
@@ -117,24 +92,27 @@ class Adwin:
         return bool((np.abs(total0[long] / n0 - total1[long] / n1) > bound).any())
 
     def _oldest_first(self) -> list[tuple[int, float, float]]:
-        return [
-            (2**i, total, m2)
-            for i, level in reversed(list(enumerate(self._levels)))
-            for total, m2 in level
-        ]
+        return [(2**i, total, m2) for i, level in reversed(list(enumerate(self._levels))) for total, m2 in level]
 
     def arrays(self) -> dict[str, Array]:
-        """Return the window as named arrays, and how many values there were."""
+        """Return the window as named arrays: its buckets, oldest first, its sums, and the values since it began."""
         buckets = self._oldest_first()
         return {
             "sizes": np.array([size for size, _, _ in buckets], np.int64),
             "totals": np.array([total for _, total, _ in buckets], np.float64),
             "m2": np.array([m2 for _, _, m2 in buckets], np.float64),
-            "tick": np.array([self._tick], np.int64),
+            "window": np.array([self._total, self._m2, self._tick], np.float64),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Adwin:
         """Read what `arrays` returned."""
-        buckets = zip(*(arrays[name].tolist() for name in ("sizes", "totals", "m2")), strict=True)
-        return cls(buckets, tick=int(arrays["tick"][0]))
+        adwin = cls()
+        sizes, totals, m2 = (arrays[name].tolist() for name in ("sizes", "totals", "m2"))
+        adwin._levels += [[] for _ in range(max(sizes, default=1).bit_length() - 1)]
+        for size, *bucket in zip(sizes, totals, m2, strict=True):
+            adwin._levels[size.bit_length() - 1].append((bucket[0], bucket[1]))
+        adwin.width = sum(sizes)
+        adwin._total, adwin._m2, tick = arrays["window"].tolist()
+        adwin._tick = int(tick)
+        return adwin

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from nightfit.batch import Array, Batch, Rows
-from nightfit.detector import Adwin, Cut
+from nightfit.detector import Adwin
 from nightfit.jsontypes import Json
 from nightfit.learners.base import part
 from nightfit.metrics import spread
@@ -40,7 +40,7 @@ MIN_UNSEEN = 0.01
 N_BINS, N_CATEGORIES, BIN_ROWS = 10, 20, 10
 """Bins of numbers; of categories, the last for the rare ones; rows that a bin should have in the smaller sample."""
 
-FADE, AGAIN = 0.9, 2.0
+FADE, AGAIN = 0.98, 2.0
 """What was reported is held against a column, faded by so much a night: it is reported again when twice as far."""
 
 GRID_ROWS, ERROR_ROWS = 10_000, 2_000
@@ -124,9 +124,14 @@ class Drift:
         self.levels = told
         return list(news.values())
 
-    def watch(self, answer: Array, batch: Batch) -> list[Cut]:
-        """Take the champion's answers to rows that it has not learned, and return where its error rose."""
-        return [cut for cut in self.detector.update(self._errors(answer, batch.y)) if cut.after > cut.before]
+    def watch(self, answer: Array, batch: Batch) -> tuple[float, float] | None:
+        """Take the champion's answers to rows that it has not learned; return its mean errors if they rose for good.
+
+        The first is that of the rows since the last change, the second tonight's.
+        """
+        errors = self._errors(answer, batch.y)
+        cuts, now = self.detector.update(errors), float(errors.mean())
+        return (cuts[0], now) if cuts and cuts[0] < now else None
 
     def _errors(self, answer: Array, y: Array) -> Array:
         """Return errors from 0 to 1, float64 [n]: what the true class was denied, or of a quantity e² / (e² + unit)."""
@@ -160,7 +165,7 @@ class Drift:
 
 def _compared(known: Tracked, reference: Reference, tonight: Sketch, sketch: Sketch, alpha: float) -> Iterator[Move]:
     """Yield how far a column is from a reference that has it."""
-    cells, now, before = _aligned(tonight.column(known.index), sketch.column(known.index))
+    cells, now, before = _aligned(tonight.column(known.number), sketch.column(known.number))
     n, m = int(now.sum()), int(before.sum())
     if not (n and m):
         return
@@ -176,10 +181,22 @@ def _compared(known: Tracked, reference: Reference, tonight: Sketch, sketch: Ske
     counts = (np.bincount(bins, weights=of).astype(np.int64) for of in (now, before))
     yield Move(known.column.name, reference, "values", shift(*counts, alpha=alpha))
     if is_category and reference == "learned":
-        # Good 1953: values never seen are expected as often as those that were seen once.
-        new, once = int(now[before == 0].sum()), int((before == 1).sum())
-        unseen = shift(np.array([new, n - new]), np.array([once, m - once]), alpha=alpha)
-        yield Move(known.column.name, reference, "unseen", unseen, once / m, new / n)
+        yield Move(known.column.name, reference, "unseen", *_unseen(now, before, alpha))
+
+
+def _unseen(now: Array, before: Array, alpha: float) -> tuple[Shift, float, float]:
+    """Compare the share of values that were never seen with what is expected, and return both shares, expected first.
+
+    They are expected as often as those that were seen once (Good 1953). Besides, all c values of one category lie in
+    tonight's n of n + m by a chance of (n / (n + m))^c, and there are at most (n + m) / c such categories: a single
+    category that is frequent at once stands out, where a few percent of ever new ones are usual.
+    """
+    n, m = int(now.sum()), int(before.sum())
+    new, once = now[before == 0], int((before == 1).sum())
+    found = shift(np.array([new.sum(), n - new.sum()]), np.array([once, m - once]), alpha=alpha)
+    most = int(new.max(initial=1))
+    alone = (n + m) / most * (n / (n + m)) ** most < alpha
+    return found._replace(is_significant=found.is_significant or alone), once / m, int(new.sum()) / n
 
 
 def _aligned(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array, Array]:

@@ -61,10 +61,13 @@ def _shares(counts: Array) -> Array:
 
 
 def chi_square(level: float, degrees: int) -> float:
-    """Return the quantile of the chi-square distribution, within 3 % from 1 degree on (Wilson & Hilferty 1931).
+    """Return the quantile of the chi-square distribution (Wilson & Hilferty 1931).
+
+    It errs to the cautious side: from 0.99 to 0.999999 it is at most 1 % too low, and too high by at most 15 % (one
+    degree of freedom), 10 % (two), 3 % (nine).
 
     >>> round(chi_square(0.999, 9), 1)
-    27.9
+    28.1
     """
     part = 2 / (9 * degrees)
     return degrees * (1 - part + NormalDist().inv_cdf(level) * math.sqrt(part)) ** 3

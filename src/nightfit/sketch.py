@@ -39,7 +39,7 @@ MIN_SPREAD = 1e-6
 class Tracked(NamedTuple):
     """A column, its number in the schema (which it keeps for ever), and its place in `x_num` or `x_cat`."""
 
-    index: int
+    number: int
     column: Column
     place: int
 
@@ -82,7 +82,8 @@ class Grid:
 
     def cells(self, index: int, values: Array) -> Array:
         """Return the cell (int64 [n]) of each number (float64 [n]) of a column; `N_CELLS` where it is missing."""
-        place = np.arcsinh((values - self.centre[index]) / self.scale[index]) * STEPS
+        with np.errstate(over="ignore"):  # an infinity is cut like any other number
+            place = np.arcsinh((values - self.centre[index]) / self.scale[index]) * STEPS
         cells = np.floor(np.clip(place, -STEPS * REACH, STEPS * REACH)) + STEPS * REACH
         return np.where(np.isnan(cells), N_CELLS, cells).astype(np.int64)
 

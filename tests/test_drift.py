@@ -1,0 +1,162 @@
+"""Drift: the column that moved is named first, once, and nothing else is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nightfit.batch import Array, Batch, Rows
+from nightfit.checkpoint import pack, unpack
+from nightfit.drift import Drift, Move
+from nightfit.schema import Schema
+
+N = 600
+WORDS = ["blue", "green", "red", "white"]
+SCHEMA = (
+    Schema()
+    .with_columns({"x": "numeric", "y": "numeric", "c": "categorical", "d": "categorical"})
+    .with_categories({"c": [*WORDS, "new"], "d": WORDS})
+)
+IDS = [np.array([column.categories[word] for word in WORDS]) for column in SCHEMA.categorical]
+NEW, MISSING = SCHEMA.categorical[0].categories["new"], SCHEMA.categorical[0].missing_id
+
+
+def night(seed: int, n: int = N) -> Batch:
+    """Draw a night in which nothing moves: a number, a count that is mostly 0, two categories."""
+    random = np.random.default_rng(seed)
+    x_num = np.stack([random.normal(size=n), random.poisson(0.1, n)], 1)
+    x_cat = np.stack([random.choice(ids, n, p=[0.05, 0.15, 0.3, 0.5]) for ids in IDS], 1).astype(np.int32)
+    return Batch(random.integers(0, 2**63, n).astype(np.uint64), x_num, x_cat, np.zeros(n, np.int64))
+
+
+def see(drift: Drift, rows: Batch) -> list[Move]:
+    """Let a night pass, and return what is news."""
+    return drift.observe(Rows([rows]), SCHEMA)[1]
+
+
+def after(n_nights: int) -> Drift:
+    """Return the drift of some nights in which nothing moved."""
+    drift = Drift()
+    for seed in range(n_nights):
+        assert see(drift, night(seed)) == []
+    return drift
+
+
+def with_number(rows: Batch, place: int, values: Array) -> Batch:
+    """Return the rows with other numbers in a column."""
+    x_num = rows.x_num.copy()
+    x_num[:, place] = values
+    return Batch(rows.key_hash, x_num, rows.x_cat, rows.y)
+
+
+def with_category(rows: Batch, of: int, to: int) -> Batch:
+    """Return the rows with a category of the first column in place of another."""
+    x_cat = rows.x_cat.copy()
+    x_cat[x_cat[:, 0] == of, 0] = to
+    return Batch(rows.key_hash, rows.x_num, x_cat, rows.y)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("place", "name"), [(0, "x"), (1, "y")])
+def test_a_shift_of_one_deviation_is_found_tonight(place: int, name: str, sign: int) -> None:
+    """A number that moves by its standard deviation is named, alone, whatever its distribution."""
+    rows = night(99)
+    (move,) = see(after(5), with_number(rows, place, rows.x_num[:, place] + sign * rows.x_num[:, place].std()))
+    assert (move.column, move.what) == (name, "values")
+    assert str(move).startswith(f"{name} (PSI ")
+
+
+@pytest.mark.parametrize("word", range(4))
+def test_a_renamed_category_is_found_tonight(word: int) -> None:
+    """A category that comes under another name is named, be it that of half of the rows or of a twentieth."""
+    (move,) = see(after(5), with_category(night(99), IDS[0][word], NEW))
+    assert move.column == "c"
+
+
+def test_a_rare_category_that_is_renamed_is_one_never_seen_before() -> None:
+    """What moves no PSI still stands out as a category that was never seen."""
+    few = night(99)
+    few.x_cat[:12, 0] = NEW
+    (move,) = see(after(5), few)
+    assert str(move) == "c (2.0% categories never seen before)"
+
+
+def test_values_that_go_missing_are_found_tonight() -> None:
+    """Numbers and categories that are missing at once are named, with the share before and now."""
+    rows = night(99)
+    (move,) = see(after(3), with_number(rows, 0, np.where(np.arange(N) % 3, rows.x_num[:, 0], np.nan)))
+    assert str(move) == f"x (missing 0.0% -> 33.3% against {'all rows learned before'})"
+    (move,) = see(after(3), with_category(rows, IDS[0][2], MISSING))
+    assert (move.column, move.what) == ("c", "missing")
+
+
+def test_the_farther_column_comes_first() -> None:
+    """Columns are named by how far they moved."""
+    rows = with_number(night(99), 0, night(99).x_num[:, 0] + 0.7)
+    assert [move.column for move in see(after(5), with_category(rows, IDS[0][3], NEW))] == ["c", "x"]
+
+
+def test_a_shift_that_lasts_is_told_once() -> None:
+    """The nights after a shift alarm no more, until the column moves twice as far."""
+    drift, told = after(5), []
+    for seed in range(100, 120):
+        told += see(drift, with_number(night(seed), 0, night(seed).x_num[:, 0] + 1))
+    assert [move.column for move in told] == ["x"]
+    assert see(drift, with_number(night(120), 0, night(120).x_num[:, 0] + 4))
+
+
+@pytest.mark.parametrize("n", [20, 100, N])
+def test_nothing_moves_when_nothing_moves(n: int) -> None:
+    """Of 200 nights from one distribution, however small, at most one in a hundred alarms."""
+    drift = Drift()
+    assert sum(bool(see(drift, night(seed, n))) for seed in range(200)) <= 2
+
+
+def test_a_new_column_is_compared_from_its_second_night() -> None:
+    """A column has its own first night: it does not alarm on it, and does when it moves after it."""
+    drift, few = Drift(), Schema().with_columns({"x": "numeric"})
+    one = night(0)
+    drift.observe(Rows([Batch(one.key_hash, one.x_num[:, :1], one.x_cat[:, :0], one.y)]), few)
+    assert see(drift, night(1)) == []
+    (move,) = see(drift, with_number(night(2), 1, night(2).x_num[:, 1] + 5))
+    assert move.column == "y"
+
+
+def test_a_break_changes_nothing() -> None:
+    """Saved and loaded after each night it says and keeps the same, to the bit."""
+    whole, broken = Drift(), Drift()
+    for seed in range(6):
+        rows = with_number(night(seed), 0, night(seed).x_num[:, 0] + (seed > 3))
+        answer = np.random.default_rng(seed).dirichlet([1, 1], N)
+        assert see(whole, rows) == see(broken, rows)
+        assert whole.watch(answer, rows) == broken.watch(answer, rows)
+        state, arrays = broken.state()
+        assert (state, pack(arrays)) == (whole.state()[0], pack(whole.state()[1]))
+        broken = Drift.load(state, unpack(pack(arrays)))
+
+
+@pytest.mark.parametrize("is_quantity", [False, True])
+def test_an_error_that_rises_is_seen_and_one_that_falls_is_not(is_quantity: bool) -> None:  # noqa: FBT001
+    """Answers that become worse are a cut, of classes and of a quantity; answers that become better are none."""
+    random, drift, rows = np.random.default_rng(0), Drift(), night(0)
+    y = random.normal(size=N) if is_quantity else random.integers(0, 2, N)
+    rows = Batch(rows.key_hash, rows.x_num, rows.x_cat, y)
+
+    def answers(error: float) -> Array:
+        if is_quantity:
+            return np.asarray(y + 2 * error * random.normal(size=N))
+        return np.stack([np.where(y == k, 1 - error, error) for k in range(2)], 1)
+
+    assert [drift.watch(answers(0.4), rows) for _ in range(2)] == [None, None]
+    assert drift.watch(answers(0.1), rows) is None
+    assert [drift.watch(answers(0.1), rows) for _ in range(2)] == [None, None]
+    before, now = drift.watch(answers(0.5), rows) or (1.0, 0.0)
+    assert before < now
+
+
+def test_a_class_that_is_unknown_is_an_error() -> None:
+    """Rows of a class that the champion does not know count as wrong."""
+    rows = night(0)
+    drift = Drift()
+    drift.watch(np.tile([1.0, 0.0], (N, 1)), Batch(rows.key_hash, rows.x_num, rows.x_cat, np.full(N, -1)))
+    assert drift.detector.mean == 1
