@@ -59,6 +59,7 @@ def test_every_key_arrives() -> None:
         holdout = 0.2
         key_scope = "source"
         on_update = "learn"
+        fresh_every = 5
         [[sources]]
         url = "sqlite:///x.db"
         name = "db"
@@ -79,6 +80,10 @@ def test_every_key_arrives() -> None:
         margin = 0.1
         forgetting_margin = 1
         min_rows = 20
+        max_negative_flips = 0.1
+        slices = ["country"]
+        slice_margin = 0.2
+        floors = { accuracy = 0.7 }
         [models.big]
         kind = "mlp"
         d_hidden = 128
@@ -91,7 +96,8 @@ def test_every_key_arrives() -> None:
     assert (rules.key, rules.holdout, rules.key_scope, rules.on_update) == (("a", "b"), 0.2, "source", "learn")
     assert rules.not_features == {"at", "id", "n"}
     assert rules.schema == SchemaConfig(("c",), ("d",), ("", "n/a"), "missing", 0.5)
-    assert config.gate == GateConfig(0.1, 1, 20)
+    assert config.gate == GateConfig(0.1, 1, 20, 0.1, ("country",), 0.2, {"accuracy": 0.7})
+    assert config.fresh_every == 5
     assert config.models["big"].learner == MlpConfig(d_hidden=128)
     assert config.models["linear"].learner == PartialFitConfig(alpha=0.01)
     assert (config.root, config.store, config.seed) == (Path("/data"), Path("/data/s"), 7)
@@ -150,6 +156,12 @@ def test_every_unknown_key_is_named() -> None:
         (f"{BASE}key = ['id', 'y']\n{SOURCE}", "target must be a column that is no key, however it is 'y'"),
         (f'name = "p"\ntarget = ""\n{SOURCE}', "target must be a column"),
         (f"{BASE}{SOURCE}[gate]\nmargin = nan\n", "gate margins must be at least 0"),
+        (f"{BASE}{SOURCE}[gate]\nslice_margin = -1\n", "gate margins must be at least 0"),
+        (f"{BASE}{SOURCE}[gate]\nmax_negative_flips = 5\n", "max_negative_flips must lie between 0 and 1"),
+        (f"{BASE}{SOURCE}[gate.floors]\nacuracy = 0.7\n", "floors has 'acuracy'; did you mean 'accuracy'?"),
+        (f"{BASE}{SOURCE}[gate]\nslices = ['y']\n", "gate.slices must name features, however 'y' is none"),
+        (f"{BASE}fresh_every = -1\n{SOURCE}", "fresh_every must be at least 0, however it is -1"),
+        (f"{BASE}pending_rows = -1\n{SOURCE}", "pending_rows must be at least 0, however it is -1"),
         (f"{BASE}{SOURCE}[schema]\nmax_reject_share = 2\n", "max_reject_share must lie between 0 and 1"),
         (f"{BASE}{SOURCE}[schema]\ndrop = 'c'\n", "schema.drop: Expected `array`, got `str`"),
         (f"{BASE}{SOURCE}[models.deep]\nn_epochs = 0\n", "n_epochs must be at least 1, however it is 0"),

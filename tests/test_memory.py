@@ -83,6 +83,17 @@ def test_an_empty_memory_keeps_its_widths() -> None:
     assert len(loaded) == 2
 
 
+def test_a_memory_may_start_anew() -> None:
+    """Emptied, it keeps its columns, and takes rows in again."""
+    memory = Memory(5)
+    memory.grow(1, np.zeros(1, np.int32))
+    memory.add(a_batch([*range(9)]))
+    memory.clear()
+    assert len(memory) == 0
+    memory.add(a_batch([*range(3)]))
+    assert len(memory) == 3
+
+
 def test_rows_are_deleted_by_key() -> None:
     """A forgotten row is gone, from both kinds of memory; the others stay, in their order."""
     batch = a_batch(list(range(8)))

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
+from nightfit.batch import UNKNOWN_CLASS
 from nightfit.metrics import (
     CLIP,
     Tally,
     clipped,
     constant_loss,
     paired_interval,
+    row_hits,
     row_losses,
     scores,
     spread,
@@ -63,6 +65,20 @@ def test_calibration_error_by_hand() -> None:
     """Four rows said to be 75 % sure and right half the time are off by a quarter."""
     proba = np.tile([0.75, 0.25], (4, 1))
     assert scores(proba, np.array([0, 0, 1, 1]))["calibration_error"] == pytest.approx(0.25)
+
+
+def test_hits_by_hand() -> None:
+    """A row is right if its likeliest class is; an unknown class never is, and a quantity knows no right."""
+    proba = np.array([[0.6, 0.4], [0.2, 0.8], [0.9, 0.1]])
+    assert row_hits(proba, np.array([0, 0, UNKNOWN_CLASS])).tolist() == [True, False, False]
+    assert row_hits(np.zeros((2, 0)), np.array([UNKNOWN_CLASS, 0])).tolist() == [False, False]
+    assert len(row_hits(np.zeros(3), np.zeros(3))) == 0
+
+
+def test_scores_of_nonsense_are_nonsense() -> None:
+    """A NaN among the probabilities shows in the log loss, and breaks nothing else."""
+    found = scores(np.array([[np.nan, np.nan], [0.5, 0.5]]), np.array([0, 1]))
+    assert np.isnan(found["log_loss"])
 
 
 def test_clipping_keeps_probabilities() -> None:

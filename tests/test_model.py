@@ -78,8 +78,22 @@ def test_what_is_not_finite_is_noticed(config: LearnerConfig) -> None:
     """A single NaN among the numbers that predict is found: the gate refuses by it."""
     model = learned(config)
     assert model.is_finite()
+    assert not model.ailment()
     model.normaliser.mean[0] = np.nan
     assert not model.is_finite()
+    assert model.ailment().startswith("its weights are not finite")
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_weights_that_explode_are_noticed(config: LearnerConfig) -> None:
+    """A weight that is finite and absurd is found."""
+    model = learned(config)
+    assert max(float(np.abs(w).max()) for w in model.learner.weights()) < 10
+    state, arrays = model.state()
+    name = "learner.net.w_out" if isinstance(config, MlpConfig) else "learner.bias"
+    arrays["model"][name] = arrays["model"][name] * 0 - 2e4
+    exploded = Model.load(state, arrays, config)
+    assert exploded.ailment() == "its largest weight is 2e+04, beyond 1,000: learning has exploded"
 
 
 def test_parts_are_named_by_prefix() -> None:

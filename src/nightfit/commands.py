@@ -185,7 +185,7 @@ def _version(config: Config, name: str, number: int | None, device: str | None) 
     if device is None:
         return load_version(manifest, files), "cpu (numpy)"
     from nightfit.device import choose
-    from nightfit.night import load_model
+    from nightfit.resume import load_model
 
     chosen = choose(device)
     model = load_model(manifest, files, config.models[name], device=chosen.name, seed=config.seed)

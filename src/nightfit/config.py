@@ -47,6 +47,7 @@ class Config:
     root: Path
     store: Path
     seed: int = 0
+    fresh_every: int = 30
     gate: GateConfig = field(default_factory=GateConfig)
 
 
@@ -66,6 +67,7 @@ class _Top:
     on_update: str = "reject"
     label_wait: str = "30d"
     pending_rows: int = 100_000
+    fresh_every: int = 30
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -86,8 +88,8 @@ class _Top:
             raise ValueError(f"on_update must be 'reject' or 'learn', however it is '{self.on_update}'")
         if seconds(self.label_wait) is None:
             raise ValueError(f"label_wait must be a number and one of s, m, h, d, w, however it is '{self.label_wait}'")
-        if self.pending_rows < 0:
-            raise ValueError(f"pending_rows must be at least 0, however it is {self.pending_rows}")
+        for name in (name for name in ("pending_rows", "fresh_every") if getattr(self, name) < 0):
+            raise ValueError(f"{name} must be at least 0, however it is {getattr(self, name)}")
 
 
 def load(path: Path) -> Config:
@@ -129,6 +131,9 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
         raise ConfigError(
             f"schema.drop must leave the target and the key, however it names '{name}'; take it out there"
         )
+    gate = build(GateConfig, document.get("gate", {}), "gate.")
+    for name in {top.target, *_tuple(top.key), *schema.drop} & set(gate.slices):
+        raise ConfigError(f"gate.slices must name features, however '{name}' is none; take it out there")
     return Config(
         name=top.name,
         rules=Rules(
@@ -149,7 +154,8 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
         root=root,
         store=root / top.store,
         seed=top.seed,
-        gate=build(GateConfig, document.get("gate", {}), "gate."),
+        fresh_every=top.fresh_every,
+        gate=gate,
     )
 
 

@@ -63,6 +63,7 @@ def _log_json(entry: Entry) -> dict[str, Any]:
         "rows": asdict(m.rows) if m else None,
         "prequential": m.prequential if m else {},
         "verdict": m.verdict if m else "does not verify, was set aside",
+        "fresh": m.night.get("fresh") if m else None,
         "created_at": m.created_at if m else None,
         "seconds": m.night.get("seconds") if m else None,
     }
@@ -89,11 +90,12 @@ def _log_row(entry: Entry, fates: Sequence[str], scored: Sequence[str]) -> list[
 
 
 def _why(manifest: Manifest) -> str:
-    """Return the verdict without what the status says already."""
+    """Return the verdict without what the status says already, and how it compares with a fresh model."""
     verdict = manifest.verdict
     for said in ("accepted: ", "refused: "):
         verdict = verdict.removeprefix(said)
-    return verdict
+    fresh: Any = manifest.night.get("fresh")
+    return f"{verdict}; {fresh['verdict']}" if fresh and "difference" in fresh else verdict
 
 
 def _seconds(manifest: Manifest) -> float:
@@ -145,13 +147,34 @@ def _show_rows(m: Manifest) -> list[Sequence[object]]:
         *([["rejected", night["why_rejected"]]] if night.get("why_rejected") else []),
         ["before learning", _scores(m.prequential)],
         ["learning", learning_sentence(night["learning"], m.parent)],
-        *([[f"gate, {name}", _interval(f)] for name, f in night["gate"].items() if isinstance(f, dict) and f["n"]]),
+        *_gate_rows(night["gate"]),
+        *([["fresh against warm", night["fresh"]["verdict"]]] if "fresh" in night else []),
         *([["notes", "; ".join(night["notes"])]] if night.get("notes") else []),
         ["target", _target(state)],
         *_kinds(m),
         ["read up to", "; ".join(_position(name, cursor) for name, cursor in m.cursors.items())],
         ["files", ", ".join(f"{name} ({file.size:,} bytes)" for name, file in m.files.items())],
     ]
+
+
+def _gate_rows(gate: dict[str, Any]) -> list[Sequence[object]]:
+    """Return the figures under the verdict: what the two scored, rows that flipped, intervals by set and by slice."""
+    intervals = {name: gate[name] for name in ("tonight", "memory", "pooled", "kept") if name in gate}
+    intervals |= gate.get("slices", {})
+    rows = [("scores", "candidate"), ("champion_scores", "champion")]
+    return [
+        *([f"gate, {whose}", _named(gate[name])] for name, whose in rows if name in gate),
+        *([f"gate, {name}", _interval(figures)] for name, figures in intervals.items()),
+        *([["gate, flips", _flips(gate["flips"])]] if "flips" in gate else []),
+    ]
+
+
+def _flips(flips: dict[str, Any]) -> str:
+    negative = flips["negative"]
+    return (
+        f"{negative['mean']:.1%} of {negative['n']:,} held-out rows were right and are wrong now, "
+        f"{flips['positive']:.1%} the other way round"
+    )
 
 
 def _target(state: dict[str, Any]) -> str:
@@ -181,8 +204,11 @@ def _scores(scores: dict[str, float]) -> str:
     """Say how the version before scored on all new rows."""
     if not scores:
         return "not scored"
-    named = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items() if name != "rows")
-    return f"{named}, on {scores['rows']:,.0f} rows"
+    return f"{_named(scores)}, on {scores['rows']:,.0f} rows"
+
+
+def _named(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items() if name != "rows")
 
 
 def _interval(figures: dict[str, Any]) -> str:

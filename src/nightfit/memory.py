@@ -40,6 +40,10 @@ class _Sample:
         self.batch = self.batch.take(~gone)
         return int(gone.sum())
 
+    def clear(self) -> None:
+        """Start anew, with the same columns."""
+        self.batch = self.batch.take(slice(0))
+
     def draw(self, n: int, random: np.random.Generator) -> Batch:
         """Return n rows (all, if there are fewer), drawn without replacement."""
         return self.batch.take(random.choice(len(self.batch), min(n, len(self.batch)), replace=False))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -50,6 +51,11 @@ def _log_losses(proba: Array, y: Array) -> Array:
     known = (y >= 0) & (y < proba.shape[1])
     p = clipped(proba)[np.arange(len(y)), np.where(known, y, 0)]
     return np.asarray(-np.log(np.where(known, p, CLIP)))
+
+
+def row_hits(predicted: Array, y: Array) -> Array:
+    """Return of which rows (bool [n]) the likeliest class is right; of a quantity, which has no right, bool [0]."""
+    return np.zeros(0, bool) if predicted.ndim == 1 else np.asarray(_guesses(predicted)[0] == y)
 
 
 def constant_loss(outcomes: Iterable[Array]) -> float:
@@ -120,7 +126,7 @@ class Tally:
         n_classes = max(int(y.max()), int(guess.max())) - _NO_CLASS + 1
         counts = [np.bincount(of - _NO_CLASS, minlength=n_classes) for of in (y, guess, guess[hit])]
         self._classes = np.stack([_added(*pair) for pair in zip(self._classes, counts, strict=True)])
-        bins = np.minimum((confidence * _N_BINS).astype(int), _N_BINS - 1)
+        bins = np.minimum((np.nan_to_num(confidence) * _N_BINS).astype(int), _N_BINS - 1)  # a NaN shows in the loss
         self._bins += [np.bincount(bins, of, _N_BINS) for of in (confidence, hit)]
 
     @property
@@ -167,6 +173,10 @@ def _added(a: Array, b: Array) -> Array:
     return total
 
 
+ERROR = 0.05
+"""How often a one-sided bound may be wrong."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """A mean and its one-sided 95 % bounds: with 95 % confidence it lies above `low` (and below `high`)."""
@@ -177,14 +187,16 @@ class Interval:
     n: int
 
 
-def paired_interval(difference: Array) -> Interval:
+def paired_interval(difference: Array, *, n_looks: int = 1) -> Interval:
     """Return the mean of paired differences, float [n], with its one-sided 95 % bounds.
 
     The normal interval, mean ± 1.645 s / sqrt(n): the gate asks from 200 rows on, where it and the bootstrap agree,
-    and it is exact to replay and costs one pass over a night of any size. Fewer than two rows say nothing.
+    and it is exact to replay and costs one pass over a night of any size. Fewer than two rows say nothing. Of several
+    looks the bounds are wider, so that 95 % holds for all of them together (Bonferroni).
     """
     n = len(difference)
     if n < 2:  # noqa: PLR2004 - a spread needs two
         return Interval(float(difference.mean()) if n else 0.0, -math.inf, math.inf, n)
-    mean, half = float(difference.mean()), 1.645 * float(difference.std(ddof=1)) / math.sqrt(n)
+    z = NormalDist().inv_cdf(1 - ERROR / n_looks)
+    mean, half = float(difference.mean()), z * float(difference.std(ddof=1)) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)

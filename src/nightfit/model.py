@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 HOLDOUT_ROWS = 10_000
 
+LARGEST_WEIGHT = 1_000.0
+"""A weight beyond which learning has exploded: inputs are standardised and clamped."""
+
 PREDICT_ROWS = 8_192
 """Rows that are predicted at a time: the activations of an ensemble's hidden layers are many times a row's size."""
 
@@ -123,6 +126,15 @@ class Model:
     def is_finite(self) -> bool:
         """Say whether every number that predicts is finite."""
         return all(np.isfinite(a).all() for a in self.state()[1]["model"].values() if a.dtype.kind == "f")
+
+    def ailment(self) -> str:
+        """Say why its weights cannot be used, whatever they predict; empty if they can."""
+        if not self.is_finite():
+            return "its weights are not finite: learning has diverged"
+        largest = max((float(np.abs(w).max()) for w in self.learner.weights() if w.size), default=0.0)
+        if largest <= LARGEST_WEIGHT:
+            return ""
+        return f"its largest weight is {largest:.3g}, beyond {LARGEST_WEIGHT:,.0f}: learning has exploded"
 
     def state(self) -> tuple[dict[str, Json], dict[str, Arrays]]:
         """Return the model as JSON, and as arrays by file: "model" predicts, the others only learn and test."""

@@ -12,26 +12,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from nightfit.batch import Array, Rows, stage
-from nightfit.checkpoint import Draft, Manifest, RowCounts, pack, unpack
+from nightfit.batch import Rows, stage
+from nightfit.checkpoint import Draft, Manifest, RowCounts, pack
 from nightfit.cleaning import adopt, clean, guess_task, labels_found
-from nightfit.errors import CheckpointError, ConfigError, DataError
+from nightfit.demands import check_demands
+from nightfit.errors import ConfigError, DataError
+from nightfit.evidence import Kept, collect, find_kept
 from nightfit.fates import CleanNight, Fate, too_many_rejects
-from nightfit.gate import LEAST_LOSS, Decision, Evidence, decide
-from nightfit.known import N_NIGHTS, Segment
-from nightfit.metrics import constant_loss, row_losses, spread
+from nightfit.fresh import against_fresh, is_due
+from nightfit.gate import NOT_FINITE, Decision, decide
+from nightfit.known import N_NIGHTS
+from nightfit.metrics import constant_loss
 from nightfit.model import Model
 from nightfit.pending import FILE as PENDING
 from nightfit.pending import write_pending
-from nightfit.schema import Schema
+from nightfit.resume import continued, data_of, head_or_fresh, task_of
 from nightfit.standing import EXCLUDED, Standing
 
 if TYPE_CHECKING:
-    from nightfit.config import Config, ModelConfig
+    from nightfit.config import Config
     from nightfit.device import Device
     from nightfit.jsontypes import Json
     from nightfit.schema import Task
@@ -79,11 +80,20 @@ class Night:
         learning = self._learn(candidate, night)
         self._say("deciding")
         held_out = self._stage(night, candidate, Fate.HELD_OUT)
-        evidence = self._evidence(champion, candidate, night, held_out)
+        evidence = collect(
+            champion, candidate, night, held_out, folder=self._folder, kept=self._kept(), config=self._config.gate
+        )
+        if learning.get("loss_after", 0) is None:
+            evidence = replace(evidence, broken=evidence.broken or NOT_FINITE)
         decision = decide(evidence, self._config.gate, override=self._request.accept)
+        if decision.starts_anew:
+            candidate.holdout.clear()
+        told: dict[str, Json] = {"learning": learning}
+        if decision.accepted and is_due(self._config.fresh_every, champion, candidate):
+            told["fresh"] = self._against_fresh(candidate, night, held_out)
         for block in held_out.chunks():
             candidate.holdout.add(block)
-        return self._draft(candidate, night, decision, prequential, learning)
+        return self._draft(candidate, night, decision, prequential, told)
 
     def _say(self, what: str) -> None:
         self._request.progress(f"{self._standing.name}: {what}")
@@ -95,7 +105,7 @@ class Night:
         if head is None or (not head.state["n_nights"] and not asked):
             parts = (*self._increment.parts, *self._increment.looked_up)
             return asked or guess_task((part.table for part in parts), self._config.rules)
-        task = _task_of(head)
+        task = task_of(head)
         if asked and asked != task and head.state["n_nights"]:
             raise ConfigError(
                 f"a lineage keeps its task, however it is '{asked}' now and was '{task}' in version {head.version} of "
@@ -103,49 +113,17 @@ class Night:
             )
         return asked or task
 
-    @property
-    def _is_quantity(self) -> bool:
-        return self.task == "regression"
-
     def _load(self) -> Model:
-        """Return the head's model, or a fresh one: the first night is not special.
-
-        Nor is one after nights without any target, from which a wrong task was guessed.
-        """
-        wanted = self._config.models[self._standing.name]
-        head = self._standing.head
-        if head is None or _task_of(head) != self.task:
-            device, seed = self._request.device.name, self._config.seed
-            model = Model.fresh(wanted.kind, wanted.learner, task=self.task, device=device, seed=seed)
-            if head is not None:  # its columns are those of rows that wait
-                columns = Schema.from_json(head.state["schema"])  # type: ignore[arg-type]
-                model.grow(replace(columns, task=self.task, classes=()))
-            return model
-        return self._loaded(head, self._standing.files)
-
-    def _loaded(self, manifest: Manifest, files: dict[str, bytes]) -> Model:
-        wanted, rules = self._config.models[self._standing.name], self._config.rules
-        data = _data(manifest)
-        for what, was, now in (("target", data["target"], rules.target), ("key", data["key"], list(rules.key))):
-            if was != now:
-                raise ConfigError(
-                    f"a lineage keeps its {what}, however it is {now!r} now and was {was!r} in version "
-                    f"{manifest.version} of {manifest.model}; set it back, or give the model or the pipeline a new name"
-                )
-        model = load_model(manifest, files, wanted, device=self._request.device.name, seed=self._config.seed)
-        for column in model.schema.numeric:
-            if column.name in rules.schema.categorical:
-                raise ConfigError(
-                    f"a lineage keeps its kinds, however schema.categorical names '{column.name}', which "
-                    f"{manifest.model} knows as {column.kind}; take it out, or give the model a new name"
-                )
-        return model
+        """Return the head's model, or a fresh one: the first night is not special."""
+        return head_or_fresh(self._config, self._standing, self.task, self._request.device.name)
 
     def _clean(self, champion: Model) -> CleanNight:
         """Give every row its fate, and stop if too many are rejects."""
         self._say("cleaning")
         standing, head = self._standing, self._standing.head
         self._schema = adopt(champion.schema, (part.table for part in self._increment.parts), self._config.rules)
+        gate, kinds = self._config.gate, {column.name: column.kind for column in self._schema.columns}
+        check_demands(gate.floors, gate.slices, task=self.task, kinds=kinds)
         self._excluded = standing.excluded_keys(self._request.exclude)
         night = clean(
             self._increment,
@@ -153,7 +131,7 @@ class Night:
             self._config.rules,
             known=standing.known(self.alarms.append),
             excluded=self._excluded,
-            delivered=_data(head)["columns"] if head else {},
+            delivered=data_of(head)["columns"] if head else {},
             folder=self._folder / "clean",
             new=frozenset(c.name for c in self._schema.columns[len(champion.schema.columns) :]),
             pending=standing.pending,
@@ -197,41 +175,30 @@ class Night:
         name = "-".join(fate.name for fate in fates).lower()
         return stage(night.encode(model.schema, *fates), self._folder / name)
 
-    def _evidence(self, champion: Model, candidate: Model, night: CleanNight, held_out: Rows) -> Evidence:
-        """Let candidate and champion predict the same held-out rows: tonight's, and the memory's."""
-        if not champion.n_nights:
-            return Evidence(finite=candidate.is_finite(), has_champion=False)
-        seen = stage(night.encode(champion.schema, Fate.HELD_OUT), self._folder / "held_out_champion")
-        kept, beside = self._kept(champion, night)
-        unit = spread(np.concatenate([champion.holdout.batch.y, seen.y])) if self._is_quantity else 1.0
-        return Evidence(
-            loss="squared error" if self._is_quantity else "log loss",
-            least_loss=LEAST_LOSS * unit,
-            finite=candidate.is_finite(),
-            tonight_candidate=candidate.losses(held_out),
-            tonight_champion=champion.losses(seen),
-            memory_candidate=_losses(candidate),
-            memory_champion=_losses(champion),
-            kept_candidate=kept,
-            kept_champion=beside,
+    def _against_fresh(self, candidate: Model, night: CleanNight, held_out: Rows) -> dict[str, Json]:
+        self._say("training a fresh one, to compare")
+        return against_fresh(
+            candidate,
+            self._stage(night, candidate, Fate.LEARNED),
+            held_out,
+            self._config.models[self._standing.name],
+            device=self._request.device.name,
+            seed=self._config.seed,
+            min_rows=self._config.gate.min_rows,
         )
 
-    def _kept(self, champion: Model, night: CleanNight) -> tuple[Array, Array]:
-        """Return the losses of the candidate kept by an earlier night, and the champion's, on rows new to both.
+    def _kept(self) -> Kept | None:
+        return find_kept(
+            self._standing,
+            self._request.exclude,
+            self._load_kept,
+            alarm=self.alarms.append,
+            min_rows=self._config.gate.min_rows,
+        )
 
-        One that learned what is excluded by now is not asked.
-        """
-        excluded = self._standing.excluded(self._request.exclude)
-        for manifest in (m for m in self._standing.refused if _is_forgetting(m) and m.excluded == excluded):
-            try:
-                kept = self._loaded(manifest, self._standing.lineage.load(manifest))
-                segment = self._standing.segment(manifest.segments[0])
-            except CheckpointError as error:
-                self.alarms.append(f"{error}; the candidate that was kept cannot be tried")
-                break
-            losses = [_new_losses(model, night, segment) for model in (kept, champion)]
-            return losses[0], losses[1]
-        return np.zeros(0), np.zeros(0)
+    def _load_kept(self, manifest: Manifest) -> Model:
+        files = self._standing.lineage.load(manifest)
+        return continued(self._config, manifest, files, self._request.device.name)
 
     def _draft(
         self,
@@ -239,7 +206,7 @@ class Night:
         night: CleanNight,
         decision: Decision,
         prequential: dict[str, float],
-        learning: dict[str, Json],
+        told: dict[str, Json],
     ) -> Draft:
         state, arrays = candidate.state()
         files: dict[str, bytes | Path] = {f"{name}.safetensors": pack(a) for name, a in arrays.items()}
@@ -262,7 +229,7 @@ class Night:
             night={
                 "read": dict(self._increment.n_read),
                 "looked_up": digest(self._labels_found),
-                "learning": learning,
+                **told,
                 "gate": {"reason": decision.reason, **decision.figures},
                 "settings": settings(self._config, self._standing.name),
                 "device": {"name": self._request.device.name, "reason": self._request.device.reason},
@@ -307,22 +274,6 @@ class Night:
         )
 
 
-def load_model(
-    manifest: Manifest, files: dict[str, bytes], wanted: ModelConfig, *, device: str = "cpu", seed: int = 0
-) -> Model:
-    """Return the model of a version, on any device.
-
-    Raises `ConfigError` if the config now asks for another kind of learner, `CheckpointError` for broken tensors.
-    """
-    if manifest.state["kind"] != wanted.kind:
-        raise ConfigError(
-            f"a lineage keeps its kind of learner, however models.{manifest.model}.kind is '{wanted.kind}' and version "
-            f"{manifest.version} is '{manifest.state['kind']}'; give the new one another name"
-        )
-    arrays = {name: unpack(files[f"{name}.safetensors"]) for name in ("model", "learning", "holdout")}
-    return Model.load(manifest.state, arrays, wanted.learner, device=device, seed=seed)
-
-
 def digest(labels: dict[str, str]) -> str:
     """Return a digest of labels that were looked up; empty where there are none."""
     return hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest()[:16] if labels else ""
@@ -331,39 +282,6 @@ def digest(labels: dict[str, str]) -> str:
 def settings(config: Config, name: str) -> str:
     """Return a digest of what a verdict depends on besides the rows: a model's options and the gate's."""
     return hashlib.sha256(repr((config.models[name], config.gate)).encode()).hexdigest()[:16]
-
-
-def _data(manifest: Manifest) -> dict[str, Any]:
-    data = manifest.state["data"]
-    assert isinstance(data, dict)
-    return data
-
-
-def _task_of(manifest: Manifest) -> Task:
-    schema: Any = manifest.state["schema"]
-    task: Task = schema["task"]
-    return task
-
-
-def _losses(model: Model) -> Array:
-    """Return the model's losses on its holdout memory."""
-    batch = model.holdout.batch
-    return row_losses(model.predict(batch), batch.y) if len(batch) else np.zeros(0)
-
-
-def _new_losses(model: Model, night: CleanNight, seen: Segment) -> Array:
-    """Return the model's losses on tonight's clean rows that are not in a segment."""
-    losses = [np.zeros(0)]
-    for batch in night.encode(model.schema, Fate.LEARNED, Fate.HELD_OUT):
-        new = batch.take(~seen.find(batch.key_hash)[0])
-        if len(new):
-            losses.append(row_losses(model.predict(new), new.y))
-    return np.concatenate(losses)
-
-
-def _is_forgetting(manifest: Manifest) -> bool:
-    gate = manifest.night.get("gate")
-    return isinstance(gate, dict) and gate.get("reason") == "forgetting"
 
 
 def _figure(value: float) -> float | None:

@@ -101,6 +101,12 @@ class Column:
     unseen_id: int = -1
     categories: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def values(self) -> dict[int, str]:
+        """What each id of a categorical column stands for."""
+        known = {i: category for category, i in self.categories.items()}
+        return known | {self.missing_id: "(missing)", self.unseen_id: "(unseen)"}
+
 
 @dataclass(frozen=True)
 class Sizes:

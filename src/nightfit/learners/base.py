@@ -6,7 +6,7 @@ exactly (on the CPU: bit for bit) what it would have done without the break.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -114,6 +114,14 @@ class Learner(Protocol):
 
     def forget(self, keys: Array) -> int:
         """Delete the rows of these keys (hashes, uint64) from every memory, and return how many; weights stay."""
+        ...
+
+    def weights(self) -> Iterable[Array]:
+        """Return what learning moves: the weights that answer, and those that it goes on from."""
+        ...
+
+    def memory(self) -> Batch | None:
+        """Return the rows that are kept for replay, each once; None if there are none."""
         ...
 
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:

@@ -7,7 +7,7 @@ moments live on over the nights; some members serve the average of their weights
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -281,6 +281,14 @@ class DeepLearner(Calibrated):
     def forget(self, keys: Array) -> int:
         """Delete rows from both memories."""
         return self._replay.forget(keys)
+
+    def weights(self) -> Iterable[Array]:
+        """Return the vector that serves, and the one that learns."""
+        return [_numpy(flat) for flat in (self._served, self._net.flat.data) if flat is not None]
+
+    def memory(self) -> Batch | None:
+        """Return the rows of both memories."""
+        return self._replay.rows()
 
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
         """Return the weights that serve by name; weights, moments and memories for learning; the network's shape."""

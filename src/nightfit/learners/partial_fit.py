@@ -6,7 +6,7 @@ their ends, so that new columns, categories and classes cost nothing of what it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,14 @@ class PartialFitLearner(Calibrated):
     def forget(self, keys: Array) -> int:  # noqa: ARG002 - no memory
         """Return 0: it keeps no rows."""
         return 0
+
+    def weights(self) -> Iterable[Array]:
+        """Return the weight blocks."""
+        return self._weights.values()
+
+    def memory(self) -> Batch | None:
+        """Return None: it keeps no rows."""
+        return None
 
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
         """Return weights and calibration."""

@@ -81,6 +81,12 @@ class Replay:
         for memory in (self._reservoir, self._recent):
             memory.grow(sizes.d_num, missing_ids)
 
+    def rows(self) -> Batch | None:
+        """Return the rows of both memories, each once; None if there are none."""
+        both = concat([self._reservoir.batch, self._recent.batch])
+        _, first = np.unique(both.key_hash, return_index=True)
+        return both.take(first) if len(first) else None
+
     def forget(self, keys: Array) -> int:
         """Delete the rows of these keys (hashes, uint64) from both memories, and return how many there were."""
         return self._reservoir.forget(keys) + self._recent.forget(keys)

@@ -184,7 +184,7 @@ def _check_odd_nights(make: Callable[[Normaliser], Learner], schema: Schema, see
         block.x_num[:] = value
         _night(model, Rows([block]))
         model = saved_and_loaded(model, make)
-    assert model.is_finite(), "what a learner keeps must be finite"
+    assert not model.ailment(), "what a learner keeps must be finite, and of a size that makes sense"
 
 
 def _check_forgetting(make: Callable[[Normaliser], Learner], schema: Schema, seed: int) -> None:
@@ -201,6 +201,9 @@ def _check_forgetting(make: Callable[[Normaliser], Learner], schema: Schema, see
     model.learner.forget(keys)
     held = [a for a in _arrays(model).values() if a.dtype == np.uint64]
     assert not any(np.isin(a, keys).any() for a in held), "forgotten keys must be in no array"
+    memory = model.learner.memory()
+    assert memory is None or not np.isin(memory.key_hash, keys).any(), "forgotten rows must not be replayed"
+    assert memory is None or len(np.unique(memory.key_hash)) == len(memory), "memory() must hold each row once"
     assert model.learner.forget(keys) == 0, "what is forgotten cannot be forgotten again"
     assert np.array_equal(model.predict_rows(nights[0]), before), "forgetting rows must not change predictions"
     _night(model, random_night(schema, 200, seed + 9))
