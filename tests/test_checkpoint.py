@@ -18,19 +18,16 @@ from nightfit import __version__, checkpoint
 from nightfit.checkpoint import (
     FORMAT,
     Draft,
-    FileHash,
     Manifest,
     NewerFormatError,
     RowCounts,
     decode,
-    disk_errors,
     encode,
     pack,
-    read_file,
     seal,
     unpack,
-    write_file,
 )
+from nightfit.disk import FileHash, disk_errors, read_file, write_file
 from nightfit.errors import CheckpointError, ConfigError, NightfitError, TryAgainError
 
 if TYPE_CHECKING:

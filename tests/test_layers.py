@@ -11,6 +11,7 @@ SRC = Path(__file__).parents[1] / "src" / "nightfit"
 
 LAYERS = [
     ["__init__", "duration", "errors", "jsontypes"],
+    ["disk"],
     ["batch", "device", "sources.base"],
     ["identity", "kinds", "known", "moments"],
     ["metrics"],
@@ -23,7 +24,9 @@ LAYERS = [
     ["pending", "settling"],
     ["cleaning", "inputs", "model"],
     ["checkpoint"],
-    ["lock", "store"],
+    ["lock", "segments"],
+    ["store"],
+    ["verify"],
     ["config", "standing"],
     ["evidence", "fresh", "resume"],
     ["night", "predict", "init", "report"],

@@ -11,7 +11,7 @@ import pytest
 from nightfit.checkpoint import unpack
 from nightfit.errors import ConfigError, DataError, UsageError
 from nightfit.identity import hash_text, is_held_out, mix
-from nightfit.store import verify
+from nightfit.verify import verify
 from pipe import CONFIG, IMPATIENT, Pipe, Row, make_rows
 
 DEEP = CONFIG.replace("[models.linear]", "[models.deep]\n[models.linear]")
@@ -268,7 +268,7 @@ def test_a_rotten_segment_costs_its_check_only(pipe: Pipe) -> None:
     for i in range(2):
         pipe.append(make_rows(50, start=100 * i))
         pipe.night()
-    path = pipe.lineage().segment_file(pipe.head().segments[1])
+    path = pipe.lineage().segments.file(pipe.head().segments[1])
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     pipe.append([*make_rows(50), *make_rows(50, start=100)])
     result = pipe.night()

@@ -12,7 +12,7 @@ from nightfit.errors import ConfigError, DataError, UsageError
 from nightfit.night import Night
 from nightfit.sources.files import FileSource
 from nightfit.sources.increment import Cut, read_increment
-from nightfit.store import verify
+from nightfit.verify import verify
 from pipe import CONFIG, Pipe, Row, make_rows
 
 TWO = CONFIG + '[models.other]\nkind = "partial_fit"\nalpha = 0.001\n'
@@ -248,7 +248,7 @@ def test_an_exclusion_outlives_its_version(trained: Pipe) -> None:
     manifest = pipe.lineage().manifest(3)
     for name in manifest.files:
         (pipe.lineage().path(3) / name).unlink()
-    pipe.lineage().segment_file(manifest.segments[0]).unlink()
+    pipe.lineage().segments.file(manifest.segments[0]).unlink()
     pipe.append([*poison(1500, 50_000)[:100], *make_rows(50, start=70_000)])
     assert pipe.night().rows.excluded == 100
 

@@ -44,6 +44,6 @@ def test_a_night_is_settled_in_slices_as_it_would_be_whole(tmp_path: Path, monke
         assert a.rows.pending > 0
         assert a.segments == b.segments
         assert sorted(map(str, whole.rejects(version))) == sorted(map(str, sliced.rejects(version)))
-    keys = Segment.open(sliced.lineage().segment_file(sliced.head().segments[0])).keys
+    keys = Segment.open(sliced.lineage().segments.file(sliced.head().segments[0])).keys
     assert len(keys) > 16
     assert (np.diff(keys.astype(object)) > 0).all()

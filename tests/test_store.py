@@ -20,7 +20,8 @@ import pytest
 from nightfit import checkpoint
 from nightfit.checkpoint import Draft, Manifest, NewerFormatError, RowCounts, encode
 from nightfit.errors import CheckpointError, ConfigError, TryAgainError
-from nightfit.store import Lineage, Store, verify
+from nightfit.store import Lineage, Store
+from nightfit.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,7 @@ def add_segment(lineage: Lineage, data: bytes) -> str:
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        return lineage.add_segment(Path(file.name))
+        return lineage.segments.add(Path(file.name))
 
 
 def commit(lineage: Lineage, **changes: Any) -> Manifest:  # noqa: ANN401 - any field of a draft
@@ -214,11 +215,11 @@ def test_every_flipped_bit_of_a_segment_is_detected(lineage: Lineage) -> None:
         bit = draw.randrange(len(STATE) * 8)
         flip(path, bit)
         with pytest.raises(CheckpointError, match=sha):
-            lineage.segment(sha)
+            lineage.segments.read(sha)
         assert levels(lineage) == [("error", None)]
         assert lineage.usable_head(never)
         flip(path, bit)
-    assert lineage.segment(sha) == STATE
+    assert lineage.segments.read(sha) == STATE
 
 
 def test_every_truncation_is_detected(lineage: Lineage) -> None:
@@ -386,10 +387,10 @@ def test_a_segment_is_kept_once_and_mended(lineage: Lineage) -> None:
     assert path.stat().st_ino == before
     flip(path, 3)
     assert add_segment(lineage, b"keys") == sha
-    assert (lineage.segment(sha), in_staging(lineage)) == (b"keys", [])
+    assert (lineage.segments.read(sha), in_staging(lineage)) == (b"keys", [])
     for name in ("../" + sha, sha.upper(), sha[1:]):
         with pytest.raises(CheckpointError, match="SHA-256"):
-            lineage.segment(name)
+            lineage.segments.read(name)
 
 
 def test_staging_is_private_listed_and_cleared(lineage: Lineage, tmp_path: Path) -> None:

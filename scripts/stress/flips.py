@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 from random import Random
 
-from nightfit.store import Lineage, verify
+from nightfit.store import Lineage
+from nightfit.verify import verify
 from stress.pipeline import Copies, Pipeline, with_every_file
 from stress.table import Dose, Result, chance
 
@@ -61,7 +62,7 @@ def run(seed: int, dose: Dose) -> list[Result]:
         assert not [finding for finding in verify(lineage) if finding.level == "error"]
         version = lineage.manifest(HEAD)
         names = ["manifest.json", *version.files]
-        for path in [*(lineage.path(HEAD) / name for name in names), lineage.segment_file(version.segments[0])]:
+        for path in [*(lineage.path(HEAD) / name for name in names), lineage.segments.file(version.segments[0])]:
             data, draw, n_seen = path.read_bytes(), chance(seed, path.name), 0
             for i in range(n_flips + n_cuts):
                 path.write_bytes(damaged(data, draw, cut=i >= n_flips))

@@ -81,7 +81,7 @@ def works(marker: Path) -> bool:
 def plant(lineage: Lineage, slot: str, payload: bytes, *, sealed: bool) -> None:
     """Put the payload there; sealed: with a manifest that says so."""
     manifest, sha = lineage.manifest(HEAD), hashlib.sha256(payload).hexdigest()
-    segment = lineage.segment_file(manifest.segments[0])
+    segment = lineage.segments.file(manifest.segments[0])
     if slot == "a segment":
         path = segment.with_name(f"{sha}.safetensors") if sealed else segment
         manifest = replace(manifest, segments=[sha, *manifest.segments[1:]])

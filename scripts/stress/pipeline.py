@@ -22,7 +22,8 @@ from nightfit.config import load
 from nightfit.identity import hash_word, mix
 from nightfit.known import N_NIGHTS, Segment
 from nightfit.pending import FILE as PENDING
-from nightfit.store import Lineage, Store, verify
+from nightfit.store import Lineage, Store
+from nightfit.verify import verify
 from stress.table import chance
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def check_accounts(pipeline: Pipeline, truth: Truth) -> list[str]:
         found["used"] = sums["learned"] + sums["held_out"]
         if found != truth.counts():
             wrong.append(f"{lineage.name}: accounts for {found}, however {truth.counts()} were delivered")
-        segments = (Segment.open(lineage.segment_file(m.segments[0])) for m in ancestry)
+        segments = (Segment.open(lineage.segments.file(m.segments[0])) for m in ancestry)
         if Counter(int(key) for segment in segments for key in segment.keys) != truth.keys():
             wrong.append(f"{lineage.name}: keys are not those that were delivered")
         if _rejects(lineage) != Counter(str(row[0]) for row in truth.rows if row[1] == "n/a"):
@@ -234,7 +235,7 @@ def with_every_file(folder: Path) -> Pipeline:
     assert (*said, night(500, start=30_000, exclude=3)) == ("accepted", "accepted", "refused", "accepted")
     (lineage,) = pipeline.lineages()
     head_files = {*lineage.manifest(4).files}
-    assert head_files == {*TENSORS, "excluded.safetensors", "rejects.jsonl", PENDING}, head_files
+    assert head_files == {*TENSORS, "drift.safetensors", "excluded.safetensors", "rejects.jsonl", PENDING}, head_files
     return pipeline
 
 

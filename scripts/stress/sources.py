@@ -33,7 +33,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from nightfit.config import load
 from nightfit.known import Segment
-from nightfit.store import Lineage, Store, verify
+from nightfit.store import Lineage, Store
+from nightfit.verify import verify
 from stress.table import Dose, Result, chance
 
 Row = dict[str, Any]
@@ -360,7 +361,7 @@ class Stress:
                 wrong.append(f"version {manifest.version} does not conserve its rows: {manifest.rows}")
             waiting = manifest.rows.pending
             sums.update(asdict(manifest.rows))
-            keys.update(Segment.open(lineage.segment_file(manifest.segments[0])).keys.tolist())
+            keys.update(Segment.open(lineage.segments.file(manifest.segments[0])).keys.tolist())
         files = self.senders.get("files")
         n_read = self.report.delivered.total() + (files.n_again if isinstance(files, Files) else 0)
         found = {name: sums[name] for name in ("read", "rejected", "excluded")}

@@ -12,7 +12,7 @@ from nightfit.errors import ConfigError, DataError
 from nightfit.render import print_json, table
 from nightfit.render import show as display
 from nightfit.store import Lineage, Store
-from nightfit.store import verify as verify_lineage
+from nightfit.verify import verify as verify_lineage
 
 if TYPE_CHECKING:
     from nightfit.checkpoint import Manifest

@@ -11,7 +11,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from nightfit.checkpoint import disk_errors, private_folder
+from nightfit.disk import disk_errors, private_folder
 from nightfit.errors import LockedError
 
 if TYPE_CHECKING:

@@ -217,7 +217,7 @@ class Night:
             files[PENDING] = waiting
         if len(self._excluded):
             files[EXCLUDED] = pack({"keys": self._excluded})
-        segment = self._standing.lineage.add_segment(night.segment)
+        segment = self._standing.lineage.segments.add(night.segment)
         return Draft(
             parent=self._standing.version,
             status="accepted" if decision.accepted else "refused",

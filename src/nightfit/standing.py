@@ -91,14 +91,14 @@ class Standing:
 
     def segment(self, sha: str) -> Segment:
         """Map a segment of the lineage; raises `CheckpointError` if it does not verify."""
-        return Segment.open(self.lineage.segment_file(sha))
+        return Segment.open(self.lineage.segments.file(sha))
 
     def known(self, alarm: Callable[[str], None]) -> Known:
         """Return the identities of the last nights; a rotten segment costs that night's check, not the version."""
         segments = []
         for sha in self.head.segments[:N_NIGHTS] if self.head else ():
             try:
-                segments.append(self.lineage.segment_file(sha))
+                segments.append(self.lineage.segments.file(sha))
             except CheckpointError as error:
                 alarm(f"{error}; rows of that night that come again will not be recognised")
         return Known(segments)

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,22 +20,24 @@ from typing import TYPE_CHECKING, Literal
 from nightfit.checkpoint import (
     FILE_NAME,
     MANIFEST,
-    SHA256,
-    FileHash,
     Manifest,
     NewerFormatError,
     decode,
-    disk_errors,
     encode,
+    seal,
+)
+from nightfit.disk import (
+    FileHash,
+    disk_errors,
     hash_file,
     private_folder,
     read_file,
     real_folder,
-    seal,
     sync_folder,
     write_file,
 )
 from nightfit.errors import CheckpointError, ConfigError, TryAgainError
+from nightfit.segments import Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,7 +50,6 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 STAGING = ".staging"
 SEGMENTS = "segments"
 
-_NOT_OURS = "is not ours: it is ignored and left alone"
 _VERSION = re.compile(r"([0-9]{6,})(\.quarantined(?:-[0-9]+)?)?")
 
 
@@ -59,15 +60,6 @@ class Entry:
     version: int
     status: Literal["accepted", "refused", "quarantined"]
     manifest: Manifest | None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What `verify` has to say; only errors make the command fail."""
-
-    level: Literal["error", "warning"]
-    version: int | None
-    message: str
 
 
 @dataclass(frozen=True)
@@ -141,6 +133,11 @@ class Lineage:
     def folder(self) -> Path:
         """Where the versions lie."""
         return self.pipeline.folder / self.model
+
+    @property
+    def segments(self) -> Segments:
+        """The identities of the rows of its nights."""
+        return Segments(self.folder / SEGMENTS, self.name, self.pipeline.staging)
 
     @property
     def name(self) -> str:
@@ -334,51 +331,6 @@ class Lineage:
             version += 1
         return version
 
-    def add_segment(self, source: Path) -> str:
-        """Keep a copy of a segment of known keys durably, once, and give its SHA-256; raises as `commit`."""
-        with disk_errors(self.folder):
-            sha = hash_file(source).sha256
-            for folder in (self.pipeline.folder, self.folder, self.folder / SEGMENTS):
-                private_folder(folder)
-            try:
-                self.check_segment(sha)
-            except CheckpointError:
-                self._write_segment(sha, source)
-            sync_folder(self.folder / SEGMENTS)
-        return sha
-
-    def _write_segment(self, sha: str, source: Path) -> None:
-        staging = self.pipeline.staging()
-        try:
-            write_file(staging / SEGMENTS, source)
-            (staging / SEGMENTS).rename(self._segment_path(sha))
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
-    def segment(self, sha: str) -> bytes:
-        """Read a segment, checked on the very bytes returned; raises `CheckpointError` for a broken one."""
-        data = read_file(self._segment_path(sha))
-        self._compare_segment(sha, hashlib.sha256(data).hexdigest())
-        return data
-
-    def check_segment(self, sha: str) -> None:
-        """Hash a segment in flat memory; raises as `segment`."""
-        self._compare_segment(sha, hash_file(self._segment_path(sha)).sha256)
-
-    def segment_file(self, sha: str) -> Path:
-        """Give the file of a segment that verifies, for those who map it; raises as `segment`."""
-        self.check_segment(sha)
-        return self._segment_path(sha)
-
-    def _compare_segment(self, sha: str, found: str) -> None:
-        if found != sha:
-            raise CheckpointError(f"segment {sha} of {self.name} must hash to its name, however it hashes to {found}")
-
-    def _segment_path(self, sha: str) -> Path:
-        if not SHA256.fullmatch(sha):
-            raise CheckpointError(f"a segment of {self.name} must be named by a SHA-256, however this is {sha!r}")
-        return self.folder / SEGMENTS / f"{sha}.safetensors"
-
     def ancestry(self, manifest: Manifest) -> list[Manifest]:
         """List a version and those that its state grew from, newest first, as far as they can be read."""
         chain = [manifest]
@@ -386,54 +338,6 @@ class Lineage:
             while (parent := chain[-1].parent) is not None and 0 < parent < chain[-1].version:
                 chain.append(self._read(parent))
         return chain
-
-
-def verify(lineage: Lineage) -> list[Finding]:
-    """Hash every file of every version and every segment that one names; takes no lock and mends nothing."""
-    items, manifests, findings = lineage.items(), list[Manifest](), list[Finding]()
-    for version in [item.version for item in items if item.kind == "version"]:
-        with _noted(findings, version):
-            manifests.append(lineage.manifest(version))
-    newest = max((m.version for m in manifests if m.status == "accepted"), default=0)
-    kept = [m for m in manifests if m.version == newest or not lineage.pruned(m)]
-    for manifest in kept:
-        findings += _file_findings(lineage, manifest)
-    for sha in dict.fromkeys(sha for manifest in kept for sha in manifest.segments):
-        with _noted(findings, None):
-            lineage.check_segment(sha)
-    return findings + _strangers(lineage, items)
-
-
-@contextmanager
-def _noted(findings: list[Finding], version: int | None) -> Iterator[None]:
-    try:
-        yield
-    except CheckpointError as error:
-        findings.append(Finding("error", version, str(error)))
-
-
-def _file_findings(lineage: Lineage, manifest: Manifest) -> list[Finding]:
-    findings: list[Finding] = []
-    for name in manifest.files:
-        with _noted(findings, manifest.version):
-            lineage.check(manifest, name)
-    found: set[str] = set()
-    with suppress(FileNotFoundError):  # the trainer may have quarantined it just now
-        found = {path.name for path in lineage.path(manifest.version).iterdir()}
-    extra = sorted(found - {MANIFEST, *manifest.files})
-    return findings + [Finding("warning", manifest.version, f"{name!r} {_NOT_OURS}") for name in extra]
-
-
-def _strangers(lineage: Lineage, items: list[Item]) -> list[Finding]:
-    findings = [Finding("warning", None, f"{i.name!r} {_NOT_OURS}") for i in items if i.kind == "foreign"]
-    for item in items:
-        if item.kind == "quarantined":
-            message = f"{item.name!r} is quarantined: it did not verify and is never loaded"
-            findings.append(Finding("warning", item.version, message))
-    for path in lineage.pipeline.leftovers():
-        message = f"{str(path)!r} is left over from a run, or belongs to one under way"
-        findings.append(Finding("warning", None, message))
-    return findings
 
 
 def _item(entry: os.DirEntry[str]) -> Item:
