@@ -31,7 +31,7 @@ def night(seed: int, n: int = N) -> Batch:
 
 def see(drift: Drift, rows: Batch) -> list[Move]:
     """Let a night pass, and return what is news."""
-    return drift.observe(Rows([rows]), SCHEMA)[1]
+    return drift.observe(Rows([rows]), SCHEMA).news
 
 
 def after(n_nights: int) -> Drift:

@@ -43,6 +43,9 @@ N_BINS, N_CATEGORIES, BIN_ROWS = 10, 20, 10
 FADE, AGAIN = 0.98, 2.0
 """What was reported is held against a column, faded by so much a night: it is reported again when twice as far."""
 
+N_NAMED, N_KEPT = 5, 50
+"""Columns that a sentence names, and of which a night's record keeps figures: those that moved farthest."""
+
 GRID_ROWS, ERROR_ROWS = 10_000, 2_000
 """Rows of a night, evenly spread, that a new column's grid is made from, and whose errors the detector sees."""
 
@@ -75,6 +78,45 @@ class Move(NamedTuple):
 
 
 @dataclass
+class Seen:
+    """What a night brought.
+
+    `moves`: how far each column is from each reference, farthest first. `news`: of each column that has not been
+    reported the farthest move. `rise`: the mean prequential error before and now, if it rose for good.
+    """
+
+    moves: list[Move] = field(default_factory=list)
+    news: list[Move] = field(default_factory=list)
+    rise: tuple[float, float] | None = None
+
+    def alarms(self) -> list[str]:
+        """Return a sentence on the columns that moved, and one on the error; neither on a usual night."""
+        said = []
+        if self.news:
+            n_more = len(self.news) - N_NAMED
+            named = [*map(str, self.news[:N_NAMED]), *([f"{n_more} more"] if n_more > 0 else [])]
+            said.append(f"{len(self.news)} column{'s' * (len(self.news) > 1)} moved: {', '.join(named)}")
+        if self.rise:
+            said.append("the error on rows before they are learned rose from {:.3f} to {:.3f}".format(*self.rise))
+        return said
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the figures of a night's record; columns in the order of their farthest move."""
+        columns: dict[str, Any] = {}
+        for move in self.moves:
+            of = columns.setdefault(move.column, {"column": move.column, "effect": round(move.shift.effect, 4)})
+            if move.what == "values":
+                of.setdefault("psi", {})[move.reference] = round(move.shift.psi, 4)
+            elif move.reference == "learned":
+                of[move.what] = [round(move.before, 4), round(move.now, 4)]
+        return {
+            "moved": [move.column for move in self.news],
+            "error": list(self.rise) if self.rise else None,
+            "columns": [*columns.values()][:N_KEPT],
+        }
+
+
+@dataclass
 class Drift:
     """What a version remembers to see the next night's drift.
 
@@ -88,22 +130,17 @@ class Drift:
     detector: Adwin = field(default_factory=Adwin)
     unit: float = 0.0
 
-    def observe(self, rows: Rows, schema: Schema) -> tuple[list[Move], list[Move]]:
-        """Take a night's rows as the schema, grown for them, sees them.
-
-        Return how far each column is from each reference, and of each column that is news its farthest move, farthest
-        first.
-        """
+    def observe(self, rows: Rows, schema: Schema) -> Seen:
+        """Take a night's rows as the schema, grown for them, sees them, and say what they brought."""
         self.grid = self.grid.grown(schema, rows.sample(GRID_ROWS))
         tonight = Sketch.of(rows.chunks(), schema, self.grid)
-        moves = list(self._moves(tonight, schema))
-        news = self._news(moves)
+        moves = sorted(self._moves(tonight, schema), key=lambda move: -move.shift.effect)
         self.sketches = {
             "learned": self.sketches["learned"].merged(tonight),
             "last": tonight,
             "first": self.sketches["first"].adopted(tonight),
         }
-        return moves, news
+        return Seen(moves, self._news(moves))
 
     def _moves(self, tonight: Sketch, schema: Schema) -> Iterator[Move]:
         columns = list(tracked(schema))
@@ -113,10 +150,10 @@ class Drift:
                 yield from _compared(known, reference, tonight, sketch, alpha)
 
     def _news(self, moves: list[Move]) -> list[Move]:
-        """Return the far moves that were not reported yet, and remember what was; one for each column."""
+        """Return the far moves that were not reported yet, one for each column, and remember them."""
         told = {key: FADE * level for key, level in self.levels.items() if level > MOVED / AGAIN / 10}
         news: dict[str, Move] = {}
-        for move in sorted((m for m in moves if m.is_far), key=lambda m: -m.shift.effect):
+        for move in (move for move in moves if move.is_far):
             key = (move.reference, move.what, move.column)
             if move.shift.effect > AGAIN * told.get(key, 0.0):
                 news.setdefault(move.column, move)
