@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from nightfit.batch import Array, Batch, Rows
 from nightfit.checkpoint import pack, unpack
-from nightfit.drift import Drift, Move
+from nightfit.drift import FILE, Drift, Move
 from nightfit.schema import Schema
+from pipe import Pipe, Row, make_rows
 
 N = 600
 WORDS = ["blue", "green", "red", "white"]
@@ -160,3 +166,94 @@ def test_a_class_that_is_unknown_is_an_error() -> None:
     drift = Drift()
     drift.watch(np.tile([1.0, 0.0], (N, 1)), Batch(rows.key_hash, rows.x_num, rows.x_cat, np.full(N, -1)))
     assert drift.detector.mean == 1
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Pipe:
+    """Give a pipeline that has learned four usual nights."""
+    made = Pipe(tmp_path)
+    for i in range(4):
+        made.append(make_rows(N, start=i * N))
+        assert made.night().alarms == []
+    return made
+
+
+def shifted(start: int) -> list[Row]:
+    """Make a night whose x2 lies one deviation higher; the target does not mind."""
+    return [row | {"x2": row["x2"] + 1} for row in make_rows(N, start=start)]
+
+
+def kept(pipe: Pipe) -> Drift:
+    """Return what the head remembers."""
+    head = pipe.head()
+    state = head.state["drift"]
+    assert isinstance(state, dict)
+    return Drift.load(state, unpack(pipe.lineage().load(head, [FILE])[FILE]))
+
+
+def test_a_night_names_what_moved(pipe: Pipe) -> None:
+    """The night of a shift says what moved, and that the error rose with it; its record has the figures.
+
+    The next one is quiet.
+    """
+    pipe.append(shifted(4 * N))
+    moved, rose = pipe.night(accept="on purpose").alarms
+    assert moved.startswith("1 column moved: x2 (PSI ")
+    assert rose.startswith("the error on rows before they are learned rose from 0.")
+    drift = pipe.head().night["drift"]
+    assert isinstance(drift, dict)
+    assert drift["moved"] == ["x2"]
+    columns = drift["columns"]
+    assert isinstance(columns, list)
+    assert isinstance(columns[0], dict)
+    assert columns[0]["column"] == "x2"
+    assert pipe.head().night["notes"] == [moved, rose]
+    pipe.append(shifted(5 * N))
+    assert pipe.night(accept="on purpose").alarms == []
+
+
+def test_only_learned_rows_are_sketched(pipe: Pipe) -> None:
+    """The sketch of all nights counts the learned rows and no others, that of the last night the last ones."""
+    sketches = kept(pipe).sketches
+    counts = {name: int(sketch.column(0)[1].sum()) for name, sketch in sketches.items()}
+    learned = [manifest.rows.learned for manifest in pipe.lineage().ancestry(pipe.head())]
+    assert counts["learned"] == sum(learned) < 4 * N
+    assert {counts["first"], counts["last"]} <= set(learned)
+
+
+def test_a_refused_night_leaves_no_trace(pipe: Pipe) -> None:
+    """What a refused night sketched is not the head's: its rows come again, and are compared again."""
+    before = pipe.head().files[FILE]
+    pipe.append([row | {"x2": row["x2"] + 1} for row in make_rows(3 * N, start=4 * N, flipped=True)])
+    result = pipe.night()
+    assert result.status == "refused"
+    assert "x2" in result.alarms[0]
+    assert pipe.head().files[FILE] == before
+    pipe.append(make_rows(N, start=7 * N))
+    assert any("x2" in alarm for alarm in pipe.night().alarms)
+
+
+def test_an_error_that_rises_is_an_alarm(pipe: Pipe) -> None:
+    """Where the labels turn round the night says that the error rose, from what to what, whatever the columns do."""
+    pipe.append(make_rows(N, start=4 * N, flipped=True))
+    (alarm,) = pipe.night().alarms
+    assert alarm.startswith("the error on rows before they are learned rose from 0.")
+
+
+def test_the_command_line_tells_of_it(pipe: Pipe) -> None:
+    """`train` prints one line for all models, and `show` a table with the column that moved first."""
+    pipe.append(shifted(4 * N))
+    pipe.config += '[models.again]\nkind = "partial_fit"\n'
+    pipe.load()
+
+    def typed(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "nightfit", *words, "--config", "n.toml"]
+        return subprocess.run(command, cwd=pipe.root, capture_output=True, text=True, check=False, env=os.environ)
+
+    done = typed("train")
+    (said,) = [line for line in done.stderr.splitlines() if "moved" in line]
+    assert said.startswith("nightfit: linear: 1 column moved: x2 (PSI ")
+    shown = typed("show", "5", "--model", "linear").stdout.partition("how far columns moved, the farthest first")[2]
+    rows = [line.split() for line in shown.splitlines() if line.strip()]
+    assert rows[0][:2] == ["column", "alarm"]
+    assert rows[2][:2] == ["x2", "new"]

@@ -173,7 +173,7 @@ def _drift_table(drift: dict[str, Any]) -> Table:
             c["column"],
             "new" if c["column"] in drift["moved"] else "",
             *(c.get("psi", {}).get(name) for name in references),
-            "{:.1%} -> {:.1%}".format(*c["missing"]) if "missing" in c else None,
+            "{:.1%} -> {:.1%}".format(*c["missing"]) if any(c.get("missing", ())) else None,
             f"{c['unseen'][1]:.1%}" if "unseen" in c else None,
         ]
         for c in drift["columns"][:N_MOVED]
