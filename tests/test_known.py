@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from nightfit.batch import Array
 from nightfit.checkpoint import unpack
+from nightfit.errors import CheckpointError
 from nightfit.known import N_NIGHTS, Known, Segment, write_segment
 
 Pairs = list[tuple[int, int]]
@@ -86,3 +87,13 @@ def test_known_is_a_dictionary(nights: list[Pairs], asked: list[int]) -> None:
         met = known(Path(folder), *nights).find(uint(*sorted(asked)))
     assert met.found.tolist() == [key in truth for key in sorted(asked)]
     assert met.values.tolist() == [truth.get(key, 0) for key in sorted(asked)]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"short", b"\x80\x04pickle" * 9, b"\x1a" + bytes(7) + b'{"__metadata__":{"a":"b"}} ']
+)
+def test_what_is_no_segment_is_refused(tmp_path: Path, data: bytes) -> None:
+    """A file that hashes to its name and is no segment all the same is told apart, and never a traceback."""
+    (tmp_path / "x").write_bytes(data)
+    with pytest.raises(CheckpointError, match="must be a segment of known rows, however"):
+        Segment.open(tmp_path / "x")

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nightfit.errors import DataError
+from nightfit.errors import CheckpointError, DataError
 from nightfit.nightly import NightResult
+from nightfit.pending import FILE, Pending
 from pipe import CONFIG, Pipe, Row, make_rows
 
 TWO = """
@@ -346,3 +347,10 @@ def test_a_topic_may_mix_rows_and_labels(pipe: Pipe) -> None:
     assert counts(pipe.night()) == {"read": 20, "pending": 20}
     write([*labels(rows[:20]), *rows[20:], *labels(rows[20:30]), {"id": 99, "y": 1}])
     assert counts(pipe.night()) == {"read": 51, "used": 40, "duplicate": 30, "rejected": 1}
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80\x04pickle", b"ARROW1\0\0" + bytes(64) + b"ARROW1"])
+def test_what_is_no_table_is_refused(data: bytes) -> None:
+    """A file with an honest hash that is no table of rows that wait is an error that says so."""
+    with pytest.raises(CheckpointError, match=r"pending\.arrow of a version must be an Arrow file, however"):
+        Pending.of({FILE: data})

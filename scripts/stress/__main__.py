@@ -8,15 +8,9 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
-sys.path[0] = str(FOLDER.parent)  # not the folder itself: a module of it would hide one of the same name
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder, whose modules would hide others
 
-from stress.table import Dose, Result, show  # noqa: E402
-
-
-def names() -> list[str]:
-    """List what can be run: the modules that have a function `run`."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if "\ndef run(" in path.read_text())
+from stress.table import Dose, Result, names, show  # noqa: E402
 
 
 def results(name: str, seed: int, dose: Dose) -> list[Result]:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from nightfit.checkpoint import FileHash, Manifest, decode, encode
+from nightfit.checkpoint import Manifest, decode, encode
+from nightfit.disk import FileHash
 from nightfit.errors import CheckpointError, ConfigError
 from nightfit.store import Lineage, Store
 from stress.flips import HEAD
@@ -59,7 +60,7 @@ def refused_inside(name: str, lineage: Lineage, manifest: Manifest) -> list[str]
         "manifest": (lambda: decode(encode(replace(manifest, files={name: file}))), CheckpointError),
         "segments": (lambda: decode(encode(replace(manifest, segments=[name]))), CheckpointError),
         "file": (lambda: lineage.load(manifest, [name]), CheckpointError),
-        "segment": (lambda: lineage.segment(name), CheckpointError),
+        "segment": (lambda: lineage.segments.read(name), CheckpointError),
     }
     return [f"{name!r} is taken for a {what}" for what, (call, error) in calls.items() if not refuses(call, error)]
 

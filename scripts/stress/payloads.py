@@ -21,7 +21,8 @@ import joblib
 import numpy as np
 import torch
 
-from nightfit.checkpoint import FileHash, encode
+from nightfit.checkpoint import encode
+from nightfit.disk import FileHash
 from nightfit.store import Lineage
 from stress.flips import HEAD
 from stress.pipeline import TRAIN, Copies, Pipeline, with_every_file
@@ -93,16 +94,19 @@ def plant(lineage: Lineage, slot: str, payload: bytes, *, sealed: bool) -> None:
     path.write_bytes(payload)
 
 
-def attempts(pipeline: Pipeline, ready: Zygote) -> Iterator[str]:
-    """Let every command loose on what is there; yield what is wrong with how it ends."""
+def attempts(pipeline: Pipeline, ready: Zygote, *, harmless: bool) -> Iterator[str]:
+    """Let every command loose on what is there; yield what is wrong with how it ends.
+
+    What nothing ever reads as anything but bytes is harmless, and nobody needs to say a word.
+    """
     said = ""
     for command in (PREDICT, *reversed(COMMANDS)):  # training last, as it sets aside what does not verify
         ended = ready.run(pipeline.root, *command)
         said += ended.said
         if ended.code not in CODES or "Traceback" in ended.said:
             yield f"{command[0]} ended with {ended.code}: {ended.said[-300:]}"
-    if "however" not in said:
-        yield f"nobody said that anything was wrong: {said!r}"
+    if "however" not in said and not harmless:
+        yield f"nobody said that anything was wrong: {said[:300]!r}"
 
 
 def run(seed: int, dose: Dose) -> list[Result]:
@@ -111,6 +115,7 @@ def run(seed: int, dose: Dose) -> list[Result]:
     wrong, n = list[str](), 0
     with tempfile.TemporaryDirectory(prefix="nightfit-payloads-") as folder, zygote() as ready:
         marker, pipeline = Path(folder) / "executed", with_every_file(Path(folder) / "p")
+        pipeline.append([(40_000 + i, i % 2 - 0.5, "a", i % 2) for i in range(50)])  # so that training has to load all
         copies, (lineage,) = Copies(pipeline, Path(folder) / "before"), pipeline.lineages()
         codes, slots = payloads(marker), [*lineage.manifest(HEAD).files, "a segment"]
         planted = [(name, slot, sealed) for name in codes for slot in slots for sealed in (False, True)]
@@ -119,7 +124,8 @@ def run(seed: int, dose: Dose) -> list[Result]:
             wrong.append("the payload does nothing, wherever it is unpickled")
         for name, slot, sealed in planted if dose == "full" else planted[:: len(planted) // 8]:
             plant(lineage, slot, codes[name], sealed=sealed)
-            wrong += [f"{name} as {slot}: {what}" for what in attempts(pipeline, ready)]
+            harmless = sealed and slot == "rejects.jsonl"
+            wrong += [f"{name} as {slot}: {what}" for what in attempts(pipeline, ready, harmless=harmless)]
             if marker.exists():
                 wrong.append(f"{name} as {slot} was executed")
                 marker.unlink()

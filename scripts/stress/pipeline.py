@@ -109,8 +109,12 @@ class Pipeline:
         half = len(rows) // 2
         with (self.root / "a.csv").open("a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(rows[:half])
+        self.insert(rows[half:])
+
+    def insert(self, rows: Sequence[Row]) -> None:
+        """Append rows to the table."""
         with sqlite3.connect(self.root / "b.db") as connection:
-            connection.executemany("INSERT INTO t (id, x, c, y) VALUES (?, ?, ?, ?)", rows[half:])
+            connection.executemany("INSERT INTO t (id, x, c, y) VALUES (?, ?, ?, ?)", rows)
         connection.close()
 
     def train(self) -> subprocess.Popen[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from rich.console import Console
@@ -19,6 +20,11 @@ class Result(NamedTuple):
     mark: str
     figure: str
     ok: bool
+
+
+def names() -> list[str]:
+    """List what can be run: the modules that have a function `run`."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if "\ndef run(" in path.read_text())
 
 
 def chance(seed: int, *what: object) -> random.Random:

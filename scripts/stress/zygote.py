@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PR_SET_PTRACER = 0x59616D61
 
@@ -50,9 +50,12 @@ class Zygote:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, cwd: Path, *arguments: str) -> int:
-        """Fork a child that stands still before `nightfit ARGUMENTS`; return its id."""
-        pid: int = self._ask(cwd=str(cwd), arguments=arguments, folder=str(self._folder))
+    def start(self, cwd: Path, *arguments: str, die_at: int = 0) -> int:
+        """Fork a child that stands still before `nightfit ARGUMENTS`; return its id.
+
+        With `die_at` it will kill itself instead of its n-th sync or rename.
+        """
+        pid: int = self._ask(cwd=str(cwd), arguments=arguments, folder=str(self._folder), die_at=die_at)
         return pid
 
     def go(self, pid: int) -> None:
@@ -69,9 +72,9 @@ class Zygote:
             asked.unlink(missing_ok=True)  # ids of processes come again
         return self._ended.pop(pid)
 
-    def run(self, cwd: Path, *arguments: str) -> Ended:
-        """Run `nightfit ARGUMENTS` from its beginning to its end."""
-        pid = self.start(cwd, *arguments)
+    def run(self, cwd: Path, *arguments: str, die_at: int = 0) -> Ended:
+        """Run `nightfit ARGUMENTS` from its beginning to its end, or till it dies as `start` says."""
+        pid = self.start(cwd, *arguments, die_at=die_at)
         self.go(pid)
         return self.wait(pid)
 
@@ -108,12 +111,28 @@ def _waited() -> tuple[int, int, float]:
     return pid, os.waitstatus_to_exitcode(status), time.monotonic()
 
 
-def _forked(cwd: str, arguments: list[str], folder: str) -> int:
+def _forked(cwd: str, arguments: list[str], folder: str, die_at: int) -> int:
     pid = os.fork()
     if not pid:
+        _mortal(die_at)
         _child(cwd, arguments, folder)
     os.waitpid(pid, os.WUNTRACED)
     return pid
+
+
+def _mortal(die_at: int) -> None:
+    """Let the process kill itself at its n-th sync or rename."""
+    calls = count(1)
+
+    def dying(call: Callable[..., None]) -> Callable[..., None]:
+        def maybe(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - whatever the call takes
+            if next(calls) == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            call(*arguments, **named)
+
+        return maybe
+
+    os.fsync, os.rename = dying(os.fsync), dying(os.rename)
 
 
 def _child(cwd: str, arguments: list[str], folder: str) -> None:

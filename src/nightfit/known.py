@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nightfit.batch import Array
+from nightfit.errors import CheckpointError
 
 N_NIGHTS = 32
 """Nights in which a row that comes again is recognised."""
@@ -35,8 +36,19 @@ class Segment:
 
     @classmethod
     def open(cls, path: Path) -> Segment:
-        """Map a segment that `write_segment` wrote; its bytes were verified by the caller."""
-        data = np.memmap(path, np.uint8, "r")
+        """Map a segment that `write_segment` wrote; its bytes were verified by the caller.
+
+        Raises `CheckpointError` for a file that never was one.
+        """
+        try:
+            return cls._mapped(np.memmap(path, np.uint8, "r"))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{path.name} must be a segment of known rows, however its header is none ({type(error).__name__})"
+            ) from None
+
+    @classmethod
+    def _mapped(cls, data: Array) -> Segment:
         start = 8 + int(data[:8].view("<u8")[0])  # the format: length of the header, header, tensors
         arrays = {}
         for name, tensor in json.loads(data[8:start].tobytes()).items():

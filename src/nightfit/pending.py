@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from nightfit.batch import Array
+from nightfit.errors import CheckpointError
 from nightfit.fates import CleanNight, CleanPart, Fate, Hashes, Reject
 from nightfit.schema import Rules
 from nightfit.sources.increment import write_table
@@ -33,8 +34,13 @@ class Pending:
 
     @classmethod
     def of(cls, files: dict[str, bytes]) -> Pending:
-        """Read those of a version's files."""
-        return cls(pa.ipc.open_file(pa.BufferReader(files[FILE])).read_all() if FILE in files else None)
+        """Read those of a version's files; raises `CheckpointError` for what is no such table."""
+        if FILE not in files:
+            return cls()
+        try:
+            return cls(pa.ipc.open_file(pa.BufferReader(files[FILE])).read_all())
+        except (pa.ArrowException, OSError) as error:
+            raise CheckpointError(f"{FILE} of a version must be an Arrow file, however: {error}") from None
 
     def __len__(self) -> int:
         return 0 if self.table is None else int(self.table.num_rows)

@@ -65,7 +65,11 @@ def load_model(
             f"a lineage keeps its kind of learner, however models.{manifest.model}.kind is '{wanted.kind}' and version "
             f"{manifest.version} is '{manifest.state['kind']}'; give the new one another name"
         )
-    arrays = {name: unpack(files[f"{name}.safetensors"]) for name in ("model", "learning", "holdout")}
+    of = f"of version {manifest.version} of {manifest.model}"
+    arrays = {
+        name: unpack(files[f"{name}.safetensors"], name=f"{name}.safetensors {of}")
+        for name in ("model", "learning", "holdout")
+    }
     return Model.load(manifest.state, arrays, wanted.learner, device=device, seed=seed)
 
 

@@ -98,7 +98,9 @@ class Standing:
         segments = []
         for sha in self.head.segments[:N_NIGHTS] if self.head else ():
             try:
-                segments.append(self.lineage.segments.file(sha))
+                path = self.lineage.segments.file(sha)
+                Segment.open(path)
+                segments.append(path)
             except CheckpointError as error:
                 alarm(f"{error}; rows of that night that come again will not be recognised")
         return Known(segments)
@@ -124,7 +126,7 @@ class Standing:
         keys = np.zeros(0, np.uint64)
         if self.newest and EXCLUDED in self.newest.files:
             data = self.files if self.newest is self.head else self.lineage.load(self.newest, [EXCLUDED])
-            keys = unpack(data[EXCLUDED])["keys"]
+            keys = unpack(data[EXCLUDED], name=EXCLUDED)["keys"]
         if asked is None or (self.newest and asked in self.newest.excluded):
             return keys
         return np.union1d(keys, self._first_read_by(asked))

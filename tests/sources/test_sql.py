@@ -207,6 +207,34 @@ class TestOrder:
         assert "however 2 have not; they are not read" in notes[0]
         assert read(source(tmp_path), cursor) == ([], cursor, notes)
 
+    def test_rows_without_a_key_are_told_once(self, tmp_path: Path, db: sqlite3.Connection) -> None:
+        """Of rows that lack another value than the cursor's, those are counted that lie beyond the cursor."""
+        fill(db, [(1, 1, 1), (1, None, 2), (2, 2, 2)])
+        _, cursor, notes = read(source(tmp_path, key=("key",)))
+        assert "however 1 have not; they are not read" in notes[0]
+        assert read(source(tmp_path, key=("key",)), cursor) == ([], cursor, [])
+
+    def test_what_was_read_is_not_looked_at_again(self, tmp_path: Path, db: sqlite3.Connection) -> None:
+        """With an index of the cursor no statement of a later reading goes through the whole table."""
+        fill(db, [(i, i, i) for i in range(1, 9)])
+        db.execute("create index by_id on rows (ID)")
+        _, cursor, _ = read(source(tmp_path, key=("key",)))
+        said: list[tuple[str, Any]] = []
+
+        def listen(*of: Any) -> None:  # noqa: ANN401 - connection, cursor, statement, parameters, context, many
+            said.append((of[2], of[3]))
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", listen)
+        try:
+            read(source(tmp_path, key=("key",)), cursor)
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", listen)
+        selects = [(statement, values) for statement, values in said if statement.startswith("SELECT")]
+        selects = [(statement, values) for statement, values in selects if "0 = 1" not in statement]
+        plans = [str(db.execute(f"explain query plan {statement}", values).fetchall()) for statement, values in selects]
+        assert len(plans) >= 3
+        assert [plan for plan in plans if "SCAN" in plan] == []
+
     def test_rows_are_numbered_on(self, tmp_path: Path, db: sqlite3.Connection) -> None:
         """Row numbers continue from the cursor."""
         fill(db, [(1, 1, 1), (2, 2, 2)])

@@ -42,10 +42,17 @@ class Keyset:
         """Count the rows that meet the conditions."""
         return self._where(sa.select(sa.func.count()), conditions)
 
-    def unordered(self) -> sa.Select[Any]:
-        """Count the rows that lack a value to be put in order by."""
-        is_null = sa.or_(*(column.is_(None) for column in self.columns))
-        return sa.select(sa.func.count()).select_from(self.relation).where(is_null)
+    def unordered(self, after: Position | None) -> list[sa.Select[Any]]:
+        """Count the rows that lack a value to be put in order by: the first one, and any other beyond a position.
+
+        An index of the first column, which new rows need as well, serves both counts.
+        """
+        first, *others = self.columns
+        lacks: list[sa.ColumnElement[bool]] = [first.is_(None)]
+        if others:
+            there = first.is_not(None) if after is None else first >= after[0]
+            lacks.append(sa.and_(there, sa.or_(*(column.is_(None) for column in others))))
+        return [sa.select(sa.func.count()).select_from(self.relation).where(condition) for condition in lacks]
 
     def largest(self, connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Position | None:
         """Find the last position of the rows that meet the conditions."""

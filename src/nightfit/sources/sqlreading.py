@@ -49,7 +49,7 @@ class Reading:
 
     def chunks(self, mark: Mark) -> Iterator[Chunk]:
         """Yield what lies after a mark and may be read."""
-        self._note_nulls()
+        self._note_nulls(mark)
         fence = self.limit.fence if self.limit else None
         is_new, mark = fence not in {None, mark.fence}, replace(mark, fence=fence)
         if self.limit and self.limit.upto is None:
@@ -172,8 +172,8 @@ class Reading:
     def _first(self, condition: sa.ColumnElement[bool]) -> sa.Row[Any] | None:
         return self.connection.execute(self.keyset.positions(condition).limit(1)).first()
 
-    def _note_nulls(self) -> None:
-        n = self.connection.execute(self.keyset.unordered()).scalar_one()
+    def _note_nulls(self, mark: Mark) -> None:
+        n = sum(self.connection.execute(count).scalar_one() for count in self.keyset.unordered(mark.after))
         if n:
             self.note(
                 f"rows of {self.label} must have {listed(self.keyset.order)} to be put in order, however {n} "
