@@ -48,6 +48,8 @@ def test_it_is_due_every_so_many_nights_that_learned() -> None:
         due += [n] if is_due(3, before, after) else []
         assert not is_due(0, before, after)
     assert due == [3, 6, 9]
+    before.n_nights, after.n_nights = 0, 1
+    assert not is_due(1, before, after), "the first is a fresh one itself"
     assert not is_due(3, after, after)
 
 

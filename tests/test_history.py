@@ -100,6 +100,28 @@ def test_show_tells_everything_about_a_version(nightfit: Callable[..., Any]) -> 
     assert "the first" in " ".join(nightfit("show", "1").out.split())
 
 
+def test_figures_stand_under_the_verdict(
+    home: Path, nightfit: Callable[..., Any], make_rows: Callable[..., str]
+) -> None:
+    """Show has both models' scores, the rows that flipped, each slice, and the comparison with a fresh model."""
+    path = home / "configs" / "nightfit.toml"
+    path.write_text("fresh_every = 2\n" + path.read_text() + '[gate]\nmin_rows = 30\nslices = ["colour"]\n')
+    with (home / "data.csv").open("a") as file:
+        file.write(make_rows(900, 600, header=False))
+    nightfit("train")
+    text = " ".join(nightfit("show", "2").out.split())
+    for word in ("gate, candidate log loss 0.", "gate, champion log loss 0.", "rows were right and are wrong now",
+                 "gate, colour is ", "fresh against warm ", "a fresh model of "):  # fmt: skip
+        assert word in text, word
+    assert "skipped: there are no rows for replay" in nightfit("show", "2", "--model", "linear").out
+    deep = log(nightfit)["deep"]
+    assert deep[0]["fresh"] is None
+    assert deep[1]["fresh"]["difference"]["n"] > 30
+    said = " ".join(nightfit("log").out.split())
+    assert "is better, a fresh model of " in said
+    assert "skipped" not in said, "the log says what was found"
+
+
 def test_verify_exits_65_for_a_wrong_hash_only(home: Path, nightfit: Callable[..., Any]) -> None:
     """A sound store and leftovers exit 0; a flipped bit exits 65 and names the version."""
     done = nightfit("verify", "--json")

@@ -7,23 +7,31 @@ holds and tonight's, and both predict the same held-out rows. It is never served
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nightfit.batch import Rows
+from nightfit.learners.base import MlpConfig
 from nightfit.metrics import paired_interval
 from nightfit.model import Model
 
 if TYPE_CHECKING:
     from nightfit.config import ModelConfig
     from nightfit.jsontypes import Json
+    from nightfit.learners.base import LearnerConfig
     from nightfit.metrics import Interval
+
+EPOCHS, VISITS = 20, 500_000
+"""Passes over its rows that a fresh model makes, unless that is more than so many rows: a warm one has had as many by
+replay, night after night. With the three of a night it looks worse for want of them alone (docs/design.md)."""
 
 
 def is_due(every: int, champion: Model, candidate: Model) -> bool:
     """Say whether tonight is one of every so many nights that were learned (0: never)."""
-    return every > 0 and candidate.n_nights > champion.n_nights and candidate.n_nights % every == 0
+    is_warm = 0 < champion.n_nights < candidate.n_nights
+    return every > 0 and is_warm and candidate.n_nights % every == 0
 
 
 def against_fresh(
@@ -36,25 +44,26 @@ def against_fresh(
     memory = warm.learner.memory()
     if memory is None:
         return {"verdict": "skipped: there are no rows for replay, and tonight's alone would be no fair comparison"}
+    tested = Rows([*held_out.chunks(), warm.holdout.batch])
+    if len(tested) < min_rows:
+        return {"verdict": f"not enough evidence, {len(tested):,} held-out rows of the {min_rows} needed"}
     tonight = np.concatenate([block.key_hash for block in learned.chunks()])
     rows = Rows([memory.take(~np.isin(memory.key_hash, tonight)), *learned.chunks()])
-    fresh = Model.fresh(warm.kind, config.learner, task=warm.schema.task, device=device, seed=seed)
+    fresh = Model.fresh(warm.kind, _patient(config.learner, len(rows)), task=warm.schema.task, device=device, seed=seed)
     fresh.grow(warm.schema)
     fresh.learn(rows, seed=seed)
-    tested = Rows([*held_out.chunks(), warm.holdout.batch])
     ours = warm.losses(tested)
-    found = paired_interval(fresh.losses(tested) - ours)
-    if found.n < min_rows:
-        return {"verdict": f"not enough evidence, {found.n:,} held-out rows of the {min_rows} needed"}
-    loss = float(ours.mean())
-    return {
-        "rows": len(rows),
-        "warm_loss": loss,
-        "difference": {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n},
-        "verdict": _verdict(
-            found, loss, "squared error" if warm.schema.task == "regression" else "log loss", len(rows)
-        ),
-    }
+    found, loss = paired_interval(fresh.losses(tested) - ours), float(ours.mean())
+    name = "squared error" if warm.schema.task == "regression" else "log loss"
+    verdict = _verdict(found, loss, name, len(rows))
+    return {"rows": len(rows), "warm_loss": loss, "difference": dict(asdict(found)), "verdict": verdict}
+
+
+def _patient(config: LearnerConfig, n_rows: int) -> LearnerConfig:
+    """Return the options with the passes that are due to so many rows."""
+    if not isinstance(config, MlpConfig):
+        return config
+    return replace(config, n_epochs=max(config.n_epochs, min(EPOCHS, VISITS // n_rows)))
 
 
 def _verdict(found: Interval, loss: float, what: str, n_rows: int) -> str:
