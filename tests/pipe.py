@@ -125,7 +125,7 @@ class Pipe:
     def keys(self, name: str = "linear") -> list[int]:
         """List the hashes of the keys that the head's ancestry has learned or held out, one for each night."""
         lineage = self.lineage(name)
-        paths = [lineage.segments.file(m.segments[0]) for m in lineage.ancestry(self.head(name))]
+        paths = [lineage.segments.file(m.segments[0]) for m in lineage.ancestry(self.head(name)) if m.act == "night"]
         return [int(key) for path in paths for key in Segment.open(path).keys]
 
     def known_keys(self, name: str = "linear") -> set[int]:

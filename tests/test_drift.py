@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from nightfit.batch import Array, Batch, Rows
-from nightfit.checkpoint import pack, unpack
-from nightfit.drift import FILE, Drift, Move
+from nightfit.checkpoint import DRIFT, pack, unpack
+from nightfit.drift import Drift, Move
 from nightfit.schema import Schema
 from pipe import Pipe, Row, make_rows
 
@@ -188,7 +188,7 @@ def kept(pipe: Pipe) -> Drift:
     head = pipe.head()
     state = head.state["drift"]
     assert isinstance(state, dict)
-    return Drift.load(state, unpack(pipe.lineage().load(head, [FILE])[FILE]))
+    return Drift.load(state, unpack(pipe.lineage().load(head, [DRIFT])[DRIFT]))
 
 
 def test_a_night_names_what_moved(pipe: Pipe) -> None:
@@ -223,12 +223,12 @@ def test_only_learned_rows_are_sketched(pipe: Pipe) -> None:
 
 def test_a_refused_night_leaves_no_trace(pipe: Pipe) -> None:
     """What a refused night sketched is not the head's: its rows come again, and are compared again."""
-    before = pipe.head().files[FILE]
+    before = pipe.head().files[DRIFT]
     pipe.append([row | {"x2": row["x2"] + 1} for row in make_rows(3 * N, start=4 * N, flipped=True)])
     result = pipe.night()
     assert result.status == "refused"
     assert "x2" in result.alarms[0]
-    assert pipe.head().files[FILE] == before
+    assert pipe.head().files[DRIFT] == before
     pipe.append(make_rows(N, start=7 * N))
     assert any("x2" in alarm for alarm in pipe.night().alarms)
 

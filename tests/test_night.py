@@ -347,4 +347,5 @@ def test_every_figure_is_recorded(pipe: Pipe) -> None:
     assert night["read"] == {"a.csv": 100}
     data: Any = pipe.head().state["data"]
     assert data == {"target": "y", "key": ["id"], "columns": {"a.csv": ["c", "x1", "x2", "y"]}}
-    assert set(unpack(pipe.lineage().load(pipe.head())["holdout.safetensors"])) >= {"key_hash", "x_num", "y"}
+    memory = unpack(pipe.lineage().load(pipe.head())["memory.safetensors"])
+    assert set(memory) >= {"holdout.key_hash", "holdout.x_num", "holdout.y"}

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nightfit.checkpoint import PENDING
 from nightfit.errors import CheckpointError, DataError
 from nightfit.nightly import NightResult
-from nightfit.pending import FILE, Pending
+from nightfit.pending import Pending
 from pipe import CONFIG, Pipe, Row, make_rows
 
 TWO = """
@@ -353,4 +354,4 @@ def test_a_topic_may_mix_rows_and_labels(pipe: Pipe) -> None:
 def test_what_is_no_table_is_refused(data: bytes) -> None:
     """A file with an honest hash that is no table of rows that wait is an error that says so."""
     with pytest.raises(CheckpointError, match=r"pending\.arrow of a version must be an Arrow file, however"):
-        Pending.of({FILE: data})
+        Pending.of({PENDING: data})

@@ -369,12 +369,22 @@ def test_the_ancestry_is_that_of_the_state(lineage: Lineage) -> None:
 def test_a_pruned_version_is_neither_broken_nor_used(lineage: Lineage) -> None:
     """Tensors that are gone on purpose are no error, are not quarantined, and need no segments."""
     commit(lineage, segments=["ab" * 32])
-    (lineage.path(1) / "deep.safetensors").unlink()
-    assert lineage.pruned(lineage.manifest(1))
-    assert ("error", 1) in levels(lineage), "but the head must not be pruned"
-    assert lineage.usable_head(lambda _version, _reason: None) is None
+    assert ("error", None) in levels(lineage), "a segment that is named must be there"
+    lineage.strip(1, ["deep.safetensors"], "pruned")
+    lineage.strip(1, ["deep.safetensors"], "pruned")  # which may be done again
+    assert levels(lineage) == []
+    told: list[str] = []
+    assert lineage.usable_head(lambda _version, why: told.append(why)) is None
+    assert "was pruned" in told[0]
     assert lineage.entries()[0].status == "accepted"
+
+
+def test_a_file_that_was_deleted_must_be_gone(lineage: Lineage) -> None:
+    """What a version says it erased is an error where it is there again, and none where it is gone."""
     commit(lineage)
+    commit(lineage, act="forget", erased={"1": ["deep.safetensors"]})
+    assert levels(lineage) == [("error", 1)]
+    lineage.strip(1, ["deep.safetensors"], "erased")
     assert levels(lineage) == []
 
 

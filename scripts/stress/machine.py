@@ -11,28 +11,16 @@ import csv
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from nightfit.checkpoint import Manifest
-from nightfit.config import load
-from nightfit.identity import hash_word, mix
-from nightfit.known import N_NIGHTS, Segment
-from nightfit.pending import Pending
-from stress.flips import damaged
-from stress.pipeline import CONFIG, TRAIN, Pipeline, Row
-from stress.table import Dose, Result
-from stress.zygote import Zygote, zygote
-
-import numpy as np
+from stress.pipeline import CONFIG, Pipeline, Row
+from stress.zygote import Zygote
 
 COLUMNS = ("id", "x", "c", "y")
 N_FLIPS = 8

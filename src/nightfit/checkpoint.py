@@ -32,8 +32,27 @@ FORMAT = 1
 """The manifest's format. A newer one may change anything but `format` itself and the rule of the digest."""
 
 MANIFEST = "manifest.json"
+WEIGHTS, LEARNING, MEMORY = "model.safetensors", "learning.safetensors", "memory.safetensors"
+"""What predicts; what only learning needs; the rows that are kept for replay and for testing."""
+
+DRIFT = "drift.safetensors"
+"""How the learned rows are distributed, and the detector of changes in the error."""
+
+PENDING = "pending.arrow"
+"""The rows that wait for their label, in the order in which they came."""
+
+EXCLUDED = "excluded.safetensors"
+"""The keys that are left out, so that they outlive the version that `--exclude` named."""
+
+REJECTS = "rejects.jsonl"
+"""The rows that could not be used, and why."""
+
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+Act = Literal["night", "promote", "forget"]
+"""How an entry came about: it learned, put an older state back into service, or forgot rows by their keys."""
 
 
 class NewerFormatError(CheckpointError):
@@ -83,6 +102,8 @@ class Draft:
     segments: list[str] = field(default_factory=list)
     excluded: list[int] = field(default_factory=list)
     files: dict[str, bytes | Path] = field(default_factory=dict)
+    act: Act = "night"
+    erased: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +112,9 @@ class Manifest:
 
     `parent` is the version whose state this one grew from (None for a lineage's first), `created_at` UTC in
     ISO form, `night` figures for people, `state` the JSON half of the model's state, `segments` the SHA-256
-    of the known-key segments, newest first, `digest` that of the canonical JSON of all the other fields.
+    of the known-key segments, newest first (a night's own is the first), `excluded` the versions whose rows are left
+    out, `erased` the files of older versions that this one had deleted, `digest` that of the canonical JSON of all the
+    other fields.
     """
 
     format: int
@@ -111,7 +134,20 @@ class Manifest:
     segments: list[str]
     excluded: list[int] = field(default_factory=list)
     files: dict[str, FileHash]
+    act: Act = "night"
+    erased: dict[str, list[str]] = field(default_factory=dict)
     digest: str = ""
+
+    @property
+    def is_alias(self) -> bool:
+        """Say whether this entry only puts its parent back into service, rows, cursors and all."""
+        return self.act == "promote" and not self.night.get("skip_rows")
+
+    @property
+    def known_segments(self) -> list[str]:
+        """The segments of the rows that are known after it: a night that used no row has nothing of its own to know."""
+        used = self.rows.learned + self.rows.held_out + self.rows.duplicate
+        return self.segments[1:] if self.act == "night" and not used else self.segments
 
 
 def seal(draft: Draft, files: dict[str, FileHash], *, pipeline: str, model: str, version: int) -> Manifest:

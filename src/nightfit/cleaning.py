@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightfit.batch import Array
-from nightfit.errors import DataError
+from nightfit.errors import DataError, UsageError
 from nightfit.fates import CleanNight, CleanPart, Fate, Hashes, Reject, Rejects
 from nightfit.identity import hash_positions, hash_text, hash_word, mix
 from nightfit.kinds import as_text, infer_kind, is_quantity, parse
@@ -324,6 +324,25 @@ def _key_hash(part: Part, keys: Any, rules: Rules) -> Array:  # noqa: ANN401
         return hash_positions(part.place, part.generation, part.rows)
     h = hash_text(pc.fill_null(keys, ""))
     return mix(h ^ hash_word(part.source)) if rules.key_scope == "source" else mix(h)
+
+
+def identities(keys: Sequence[str], rules: Rules, sources: Sequence[str]) -> tuple[list[str], Array]:
+    """Return typed keys as kept rows spell them, and their identities (uint64, sorted), in whatever source they may be.
+
+    Parts of a composite key have commas between. Raises `UsageError` where rows have no key, or one has other parts.
+    """
+    parts = [key.split(",") if len(rules.key) > 1 else [key] for key in keys]
+    odd = next((key for key, of in zip(keys, parts, strict=True) if len(of) != len(rules.key)), None)
+    if odd is not None:
+        has = f"{len(rules.key)} ({', '.join(rules.key)})" if rules.key else "no"
+        raise UsageError(f"rows of this pipeline are known by a key of {has} columns, however '{odd}' was typed")
+    columns = [as_text(pa.array(column, pa.string()), rules.schema.missing) for column in zip(*parts, strict=True)]
+    text = pc.binary_join_element_wise(*columns, KEY_PARTS) if len(columns) > 1 else columns[0]
+    if text.null_count:
+        raise UsageError("a key must be a value, however one that was typed means 'missing'")
+    h = hash_text(text)
+    found = [mix(h ^ hash_word(s)) for s in sources] if rules.key_scope == "source" else [mix(h)]
+    return text.to_pylist(), np.unique(np.concatenate(found))
 
 
 def _value_hash(name: str, column: Any) -> Array:  # noqa: ANN401

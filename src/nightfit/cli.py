@@ -134,6 +134,9 @@ OnlyModel = Annotated[
 ModelName = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help="A model; the config's first if not given.")
 ]
+SkipRows = Annotated[
+    bool, typer.Option("--skip-rows", help="Leave out the rows that came after it, instead of reading them again.")
+]
 DeviceName = Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:N or mps.")]
 DEFAULT_CONFIG = Path("configs/nightfit.toml")
 
@@ -297,6 +300,77 @@ def show(
     from nightfit import history
 
     history.show(version, model, config, as_json=as_json)
+
+
+@app.command()
+def rollback(
+    version: Annotated[
+        int | None, typer.Argument(metavar="[N]", help="A version; the one before if not given.")
+    ] = None,
+    model: ModelName = None,
+    skip_rows: SkipRows = False,
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Put the version before into service again.
+
+    Commits a new entry with its state and its cursors; `rollback N` is `promote N`.
+    """
+    from nightfit import upkeep
+
+    upkeep.promote(version, model, config, skip_rows=skip_rows, as_json=as_json)
+
+
+@app.command()
+def promote(
+    version: Annotated[int, typer.Argument(metavar="N", help="A version, accepted or refused.")],
+    model: ModelName = None,
+    skip_rows: SkipRows = False,
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Put any version into service.
+
+    Commits a new entry with its state and its cursors: the rows that came after it are read again.
+    """
+    from nightfit import upkeep
+
+    upkeep.promote(version, model, config, skip_rows=skip_rows, as_json=as_json)
+
+
+@app.command()
+def prune(
+    keep: Annotated[
+        int | None, typer.Option(metavar="K", min=1, help="Versions to keep; the config's store.keep if not given.")
+    ] = None,
+    model: OnlyModel = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Delete the tensors of old versions.
+
+    Manifests and rejects stay. Every night does so too, after its commit.
+    """
+    from nightfit import upkeep
+
+    upkeep.prune(keep, model, config, as_json=as_json)
+
+
+@app.command()
+def forget(
+    key: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys of rows; parts of a key as A,B.")],
+    model: OnlyModel = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Delete rows from every memory, for good.
+
+    Commits a version without them, then deletes the memories of all older versions, which can then be promoted with
+    --skip-rows only. Weights are not unlearned. The keys are left out of every later night.
+    """
+    from nightfit import upkeep
+
+    upkeep.forget(key, model, config, as_json=as_json)
 
 
 @app.command()

@@ -168,6 +168,7 @@ def predict(
 
 def _version(config: Config, name: str, number: int | None, device: str | None) -> tuple[Version, str]:
     """Load a version: the one that is asked for, or the newest accepted one that verifies."""
+    from nightfit.checkpoint import WEIGHTS
     from nightfit.predict import Version, load_version, usable_schema
     from nightfit.store import Store
 
@@ -175,7 +176,7 @@ def _version(config: Config, name: str, number: int | None, device: str | None) 
     if number is not None:
         manifest = lineage.manifest(number)
         files = lineage.load(
-            manifest, [n for n in manifest.files if n == "model.safetensors" or (device and not n.endswith(".jsonl"))]
+            manifest, [n for n in manifest.files if n == WEIGHTS or (device and not n.endswith(".jsonl"))]
         )
     else:
         found = lineage.usable_head(lambda _, why: print(f"nightfit: {why}", file=sys.stderr), quarantine=False)

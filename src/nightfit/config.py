@@ -46,9 +46,23 @@ class Config:
     models: Mapping[str, ModelConfig]
     root: Path
     store: Path
+    keep: int = 30
     seed: int = 0
     fresh_every: int = 30
     gate: GateConfig = field(default_factory=GateConfig)
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """The `[store]` table; a text in its place is the path."""
+
+    path: str = "checkpoints"
+    keep: int = 30
+    """Versions of each model whose tensors are kept; manifests are kept for ever."""
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ValueError(f"keep must be at least 1, however it is {self.keep}")
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,6 @@ class _Top:
     target: str
     key: str | tuple[str, ...] = ()
     task: str = "auto"
-    store: str = "checkpoints"
     root: str = "."
     seed: int = 0
     holdout: float = 0.1
@@ -115,8 +128,10 @@ def load(path: Path) -> Config:
 
 def parse(document: dict[str, Any], folder: Path) -> Config:
     """Compose a config from a TOML document; `folder` is what a relative root is relative to."""
-    tables = {"sources", "schema", "models", "gate"}
+    tables = {"store", "sources", "schema", "models", "gate"}
     top = build(_Top, {k: v for k, v in document.items() if k not in tables}, "", also=tables)
+    kept = document.get("store", {})
+    store = build(StoreConfig, {"path": kept} if isinstance(kept, str) else kept, "store.")
     root = (folder / top.root).resolve()
     sources = document.get("sources", [])
     if not isinstance(sources, list) or not sources:
@@ -152,7 +167,8 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
         sources=built,
         models=_models(document.get("models", {"deep": {}, "linear": {}})),
         root=root,
-        store=root / top.store,
+        store=root / store.path,
+        keep=store.keep,
         seed=top.seed,
         fresh_every=top.fresh_every,
         gate=gate,

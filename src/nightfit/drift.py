@@ -21,9 +21,6 @@ from nightfit.psi import MOVED, Shift, shift
 from nightfit.schema import Schema
 from nightfit.sketch import MISSING, Grid, Sketch, Tracked, tracked
 
-FILE = "drift.safetensors"
-"""The file of a version that holds the sketches and the detector."""
-
 Reference: TypeAlias = Literal["learned", "last", "first"]
 REFERENCES: dict[Reference, str] = {
     "learned": "all rows learned before",

@@ -11,7 +11,7 @@ import torch
 
 from nightfit.batch import Array, Batch, Rows
 from nightfit.jsontypes import Json
-from nightfit.learners.base import Arrays, Learner, LearnerConfig, MlpConfig, part
+from nightfit.learners.base import MEMORY, Arrays, Learner, LearnerConfig, MlpConfig, part
 from nightfit.memory import Memory
 from nightfit.metrics import Tally, row_losses
 from nightfit.normaliser import Normaliser
@@ -137,7 +137,10 @@ class Model:
         return f"its largest weight is {largest:.3g}, beyond {LARGEST_WEIGHT:,.0f}: learning has exploded"
 
     def state(self) -> tuple[dict[str, Json], dict[str, Arrays]]:
-        """Return the model as JSON, and as arrays by file: "model" predicts, the others only learn and test."""
+        """Return the model as JSON, and as arrays by file.
+
+        "model" predicts, "learning" only learns, "memory" holds rows: what may have to be forgotten lies apart.
+        """
         arrays, extra, data = self.learner.state()
         model = {f"normaliser.{name}": a for name, a in self.normaliser.arrays().items()}
         model |= {f"learner.{name}": a for name, a in arrays.items()}
@@ -147,7 +150,9 @@ class Model:
             "learner": data,
             "n_nights": self.n_nights,
         }
-        return state, {"model": model, "learning": extra, "holdout": self.holdout.arrays()}
+        memory = {name.removeprefix(MEMORY): extra.pop(name) for name in list(extra) if name.startswith(MEMORY)}
+        memory |= {f"holdout.{name}": a for name, a in self.holdout.arrays().items()}
+        return state, {"model": model, "learning": extra, "memory": memory}
 
     @classmethod
     def load(
@@ -159,10 +164,14 @@ class Model:
         device: str = "cpu",
         seed: int = 0,
     ) -> Model:
-        """Read what `state` returned, onto any device."""
+        """Read what `state` returned, onto any device; without the memory, of a version whose rows were erased, too."""
         normaliser = Normaliser.from_arrays(part(files["model"], "normaliser"))
         schema = Schema.from_json(state["schema"])
         learner = make_learner(config, normaliser, task=schema.task, device=device, seed=seed)
-        learner.load(part(files["model"], "learner"), files["learning"], state["learner"])
-        holdout = Memory.from_arrays(HOLDOUT_ROWS, files["holdout"])
+        kept = dict(files.get("memory", {}))
+        rows = part(kept, "holdout")
+        extra = {MEMORY + name: a for name, a in kept.items() if not name.startswith("holdout.")}
+        learner.load(part(files["model"], "learner"), {**files["learning"], **extra}, state["learner"])
+        holdout = Memory.from_arrays(HOLDOUT_ROWS, rows) if rows else Memory(HOLDOUT_ROWS)
+        holdout.grow(schema.sizes.d_num, schema.new_cat_ids)
         return cls(state["kind"], schema, normaliser, learner, holdout, state["n_nights"])

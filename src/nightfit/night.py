@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightfit.batch import Rows, stage
-from nightfit.checkpoint import Draft, Manifest, RowCounts, pack, unpack
+from nightfit.checkpoint import EXCLUDED, PENDING, REJECTS, Draft, Manifest, RowCounts, pack
 from nightfit.cleaning import adopt, clean, guess_task, labels_found
 from nightfit.demands import check_demands
-from nightfit.drift import ERROR_ROWS, Drift, Seen
-from nightfit.drift import FILE as DRIFT
+from nightfit.drift import ERROR_ROWS, Seen
 from nightfit.errors import ConfigError, DataError
 from nightfit.evidence import Kept, collect, find_kept
 from nightfit.fates import CleanNight, Fate, too_many_rejects
@@ -28,10 +27,9 @@ from nightfit.gate import NOT_FINITE, Decision, decide
 from nightfit.known import N_NIGHTS
 from nightfit.metrics import constant_loss
 from nightfit.model import Model
-from nightfit.pending import FILE as PENDING
 from nightfit.pending import write_pending
-from nightfit.resume import continued, data_of, head_or_fresh, task_of
-from nightfit.standing import EXCLUDED, Standing
+from nightfit.resume import continued, data_of, head_or_fresh, last_drift, task_of
+from nightfit.standing import Standing
 
 if TYPE_CHECKING:
     from nightfit.config import Config
@@ -77,7 +75,7 @@ class Night:
         self.task = self._find_task()
         champion, candidate = self._load(), self._load()
         night = self._clean(champion)
-        self._drift, self._seen = self._load_drift(), Seen()
+        self._drift, self._seen = last_drift(self._standing), Seen()
         prequential = self._test(champion, night)
         self._say("learning")
         learning = self._learn(candidate, night)
@@ -119,12 +117,6 @@ class Night:
     def _load(self) -> Model:
         """Return the head's model, or a fresh one: the first night is not special."""
         return head_or_fresh(self._config, self._standing, self.task, self._request.device.name)
-
-    def _load_drift(self) -> Drift:
-        head = self._standing.head
-        if head is None:
-            return Drift()
-        return Drift.load(head.state["drift"], unpack(self._standing.files[DRIFT]))  # type: ignore[arg-type]
 
     def _clean(self, champion: Model) -> CleanNight:
         """Give every row its fate, and stop if too many are rejects."""
@@ -225,7 +217,7 @@ class Night:
         state["drift"], arrays["drift"] = self._drift.state()
         files: dict[str, bytes | Path] = {f"{name}.safetensors": pack(a) for name, a in arrays.items()}
         if len(night.rejects):
-            files["rejects.jsonl"] = night.rejects.path
+            files[REJECTS] = night.rejects.path
         waiting = self._folder / PENDING
         if write_pending(night, self._config.rules, self._now_s, waiting):
             files[PENDING] = waiting

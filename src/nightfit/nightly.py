@@ -13,6 +13,7 @@ from nightfit.checkpoint import RowCounts
 from nightfit.cleaning import labels_found
 from nightfit.errors import NightfitError
 from nightfit.night import MANY_REFUSALS, Night, Request, digest, settings
+from nightfit.prune import finish_erasing, prune
 from nightfit.sources.base import Acknowledging, Source, Surroundings
 from nightfit.sources.increment import Increment, look_up, read_increment
 from nightfit.sources.make import make_source
@@ -52,6 +53,7 @@ def run(config: Config, names: Sequence[str], request: Request) -> list[NightRes
     pipeline.clear_staging()
     standings = [Standing.of(pipeline.lineage(name), name) for name in names]
     for standing in standings:
+        finish_erasing(standing.lineage, standing.newest)
         standing.excluded(request.exclude)  # what was typed wrong is said before anything is read
     around = Surroundings(config.rules.key, config.rules.target, config.root)
     sources = [make_source(source, around) for source in config.sources]
@@ -169,6 +171,7 @@ def _night(config: Config, standing: Standing, increment: Increment, folder: Pat
     seconds = round(time.monotonic() - started, 3)
     draft = replace(draft, night=draft.night | {"notes": [*night.alarms, *increment.notes], "seconds": seconds})
     manifest = standing.lineage.commit(draft, onto=standing.onto)
+    prune(standing.lineage, config.keep)
     return NightResult(
         standing.name, manifest.status, manifest.verdict, manifest.version, manifest.rows, manifest.prequential,
         increment.notes, night.alarms, seconds, night.task,

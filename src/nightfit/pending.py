@@ -11,13 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from nightfit.batch import Array
+from nightfit.checkpoint import PENDING
 from nightfit.errors import CheckpointError
 from nightfit.fates import CleanNight, CleanPart, Fate, Hashes, Reject
 from nightfit.schema import Rules
 from nightfit.sources.increment import write_table
-
-FILE = "pending.arrow"
-"""The file of a version that holds its pending rows, in the order in which they came."""
 
 KEY_PARTS = "\x1f"
 """What stands between the parts of a composite key."""
@@ -35,12 +33,12 @@ class Pending:
     @classmethod
     def of(cls, files: dict[str, bytes]) -> Pending:
         """Read those of a version's files; raises `CheckpointError` for what is no such table."""
-        if FILE not in files:
+        if PENDING not in files:
             return cls()
         try:
-            return cls(pa.ipc.open_file(pa.BufferReader(files[FILE])).read_all())
+            return cls(pa.ipc.open_file(pa.BufferReader(files[PENDING])).read_all())
         except (pa.ArrowException, OSError) as error:
-            raise CheckpointError(f"{FILE} of a version must be an Arrow file, however: {error}") from None
+            raise CheckpointError(f"{PENDING} of a version must be an Arrow file, however: {error}") from None
 
     def __len__(self) -> int:
         return 0 if self.table is None else int(self.table.num_rows)
@@ -57,6 +55,17 @@ class Pending:
     def waiting_keys(self) -> list[tuple[str, ...]]:
         """Return the keys as text, part by part."""
         return [tuple(key.split(KEY_PARTS)) for key in self.key_texts()]
+
+    def without(self, keys: Array) -> Pending:
+        """Return those of other identities (uint64)."""
+        return Pending(self.table.filter(pa.array(~np.isin(self.key_hashes, keys)))) if len(self) else self
+
+    def packed(self) -> bytes:
+        """Return the bytes of a file of them."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, self.table.schema) as writer:
+            writer.write_table(self.table)
+        return bytes(sink.getvalue())
 
     def n_expired(self, rules: Rules, now_s: float) -> int:
         """Count those whose label did not come in time; `now_s` is in seconds since 1970."""

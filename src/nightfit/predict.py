@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from nightfit.batch import Array, Batch
-from nightfit.checkpoint import Manifest, unpack
+from nightfit.checkpoint import WEIGHTS, Manifest, unpack
 from nightfit.cleaning import parse_features
 from nightfit.errors import DataError
 from nightfit.inputs import separator_hint
@@ -63,7 +63,7 @@ def load_version(manifest: Manifest, files: Mapping[str, bytes]) -> Version:
     Raises `DataError` for a version that has learned nothing yet.
     """
     schema = usable_schema(manifest)
-    arrays = unpack(files["model.safetensors"], name="model.safetensors")
+    arrays = unpack(files[WEIGHTS], name=WEIGHTS)
     moments, learner = (
         {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
         for prefix in ("normaliser.", "learner.")

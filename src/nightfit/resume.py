@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nightfit.checkpoint import Manifest, unpack
+from nightfit.checkpoint import DRIFT, Manifest, unpack
+from nightfit.drift import Drift
 from nightfit.errors import ConfigError
 from nightfit.model import Model
 from nightfit.schema import Schema
@@ -29,6 +30,13 @@ def head_or_fresh(config: Config, standing: Standing, task: Task, device: str) -
         columns = Schema.from_json(head.state["schema"])  # type: ignore[arg-type]
         model.grow(replace(columns, task=task, classes=()))
     return model
+
+
+def last_drift(standing: Standing) -> Drift:
+    """Return what the head remembers of how rows were distributed; nothing before the first night."""
+    if standing.head is None:
+        return Drift()
+    return Drift.load(standing.head.state["drift"], unpack(standing.files[DRIFT], name=DRIFT))  # type: ignore[arg-type]
 
 
 def continued(config: Config, manifest: Manifest, files: dict[str, bytes], device: str) -> Model:
@@ -66,10 +74,9 @@ def load_model(
             f"{manifest.version} is '{manifest.state['kind']}'; give the new one another name"
         )
     of = f"of version {manifest.version} of {manifest.model}"
-    arrays = {
-        name: unpack(files[f"{name}.safetensors"], name=f"{name}.safetensors {of}")
-        for name in ("model", "learning", "holdout")
-    }
+    names = {name: f"{name}.safetensors" for name in ("model", "learning", "memory")}
+    there = {name: file for name, file in names.items() if file in files}
+    arrays = {name: unpack(files[file], name=f"{file} {of}") for name, file in there.items()}
     return Model.load(manifest.state, arrays, wanted.learner, device=device, seed=seed)
 
 

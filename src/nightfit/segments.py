@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nightfit.checkpoint import SHA256
-from nightfit.disk import disk_errors, hash_file, private_folder, read_file, sync_folder, write_file
+from nightfit.disk import disk_errors, hash_file, private_folder, read_file, real_folder, sync_folder, write_file
 from nightfit.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -74,3 +74,22 @@ class Segments:
         if not SHA256.fullmatch(sha):
             raise CheckpointError(f"a segment of {self.name} must be named by a SHA-256, however this is {sha!r}")
         return self.folder / f"{sha}.safetensors"
+
+    def count(self) -> int:
+        """Count the segments."""
+        return len(self._files())
+
+    def keep(self, shas: set[str]) -> None:
+        """Delete the segments that are not named; needs the pipeline's lock."""
+        with disk_errors(self.folder):
+            gone = [path for path in self._files() if path.stem not in shas]
+            for path in gone:
+                path.unlink()
+            if gone:
+                sync_folder(self.folder)
+
+    def _files(self) -> list[Path]:
+        with disk_errors(self.folder):
+            if not real_folder(self.folder):
+                return []
+            return [path for path in self.folder.iterdir() if SHA256.fullmatch(path.stem)]

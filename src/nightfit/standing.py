@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nightfit.batch import Array
-from nightfit.checkpoint import Manifest, unpack
+from nightfit.checkpoint import EXCLUDED, PENDING, Manifest, unpack
 from nightfit.errors import CheckpointError, UsageError
 from nightfit.known import N_NIGHTS, Known, Segment
-from nightfit.pending import FILE, Pending
+from nightfit.pending import Pending
 
 if TYPE_CHECKING:
     from nightfit.sources.base import Cursor
     from nightfit.store import Lineage
-
-EXCLUDED = "excluded.safetensors"
-"""The file of a version that holds the keys which `--exclude` leaves out, so that they outlive the version it named."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,8 @@ class Standing:
     head: Manifest | None
     files: dict[str, bytes]
     refused: tuple[Manifest, ...]
+    newest: Manifest | None = None
+    """The newest entry, be it refused: what is excluded there holds on."""
     onto: int | None = None
     """What `commit` is to find as the head: the same version, unless the tensors of a newer one were deleted."""
     alarms: tuple[str, ...] = ()
@@ -54,7 +53,7 @@ class Standing:
                 refused.insert(0, manifest)
         newest = lineage.head()
         onto = newest.version if newest else None
-        return cls(name, lineage, head, files, tuple(refused), onto, tuple(alarms))
+        return cls(name, lineage, head, files, tuple(refused), lineage.newest(), onto, tuple(alarms))
 
     @property
     def cursors(self) -> dict[str, Cursor]:
@@ -69,10 +68,7 @@ class Standing:
     @property
     def segments(self) -> list[str]:
         """The identities of the nights before, newest first; the head's own only if it used a row."""
-        if self.head is None:
-            return []
-        rows = self.head.rows
-        return self.head.segments[0 if rows.learned + rows.held_out + rows.duplicate else 1 :]
+        return self.head.known_segments if self.head else []
 
     @property
     def pending(self) -> Pending:
@@ -84,11 +80,6 @@ class Standing:
         """The head's version."""
         return self.head.version if self.head else None
 
-    @property
-    def newest(self) -> Manifest | None:
-        """The head, or what was last refused on it."""
-        return self.refused[-1] if self.refused else self.head
-
     def segment(self, sha: str) -> Segment:
         """Map a segment of the lineage; raises `CheckpointError` if it does not verify."""
         return Segment.open(self.lineage.segments.file(sha))
@@ -96,7 +87,7 @@ class Standing:
     def known(self, alarm: Callable[[str], None]) -> Known:
         """Return the identities of the last nights; a rotten segment costs that night's check, not the version."""
         segments = []
-        for sha in self.head.segments[:N_NIGHTS] if self.head else ():
+        for sha in self.segments[:N_NIGHTS]:
             try:
                 path = self.lineage.segments.file(sha)
                 Segment.open(path)
@@ -113,11 +104,13 @@ class Standing:
         before = self.newest.excluded if self.newest else []
         if asked is None or asked in before:
             return before
-        self.lineage.manifest(asked)
-        if self.head and asked <= self.head.version:
+        act = self.lineage.manifest(asked).act
+        if act != "night":
+            raise UsageError(f"--exclude must name a version that read rows, however version {asked} is a {act}")
+        if self.head and any(manifest.version == asked for manifest in self.lineage.ancestry(self.head)):
             raise UsageError(
-                "--exclude must name a version that was refused since the head, however version "
-                f"{self.head.version} of {self.lineage.name} has learned version {asked}'s rows; it is too late"
+                "--exclude must name a version that was refused or rolled back, however version "
+                f"{self.head.version} of {self.lineage.name} has learned version {asked}'s rows; roll back first"
             )
         return sorted([*before, asked])
 
@@ -125,7 +118,7 @@ class Standing:
         """Return the keys (uint64, sorted) of the rows that the excluded versions were the first to read."""
         keys = np.zeros(0, np.uint64)
         if self.newest and EXCLUDED in self.newest.files:
-            data = self.files if self.newest is self.head else self.lineage.load(self.newest, [EXCLUDED])
+            data = self.lineage.load(self.newest, [EXCLUDED])
             keys = unpack(data[EXCLUDED], name=EXCLUDED)["keys"]
         if asked is None or (self.newest and asked in self.newest.excluded):
             return keys
@@ -134,7 +127,7 @@ class Standing:
     def _first_read_by(self, version: int) -> Array:
         """Return the keys that a version was the first to read: not its ancestry, nor older ones beside it."""
         manifest = self.lineage.manifest(version)
-        waiting = Pending.of(self.lineage.load(manifest, [FILE] if FILE in manifest.files else []))
+        waiting = Pending.of(self.lineage.load(manifest, [PENDING] if PENDING in manifest.files else []))
         new = np.setdiff1d(waiting.key_hashes, self.pending.key_hashes)
         keys = np.union1d(self.segment(manifest.segments[0]).keys, new)  # those that it brought labels for, too
         older = (m.segments[:1] for m in self.lineage.newest_first() if m.version < version)

@@ -15,7 +15,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nightfit.checkpoint import (
     FILE_NAME,
@@ -49,6 +49,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 STAGING = ".staging"
 SEGMENTS = "segments"
+
+Mark: TypeAlias = Literal["pruned", "erased"]
+MARKS: tuple[Mark, ...] = ("pruned", "erased")
+"""Empty files that say that files of a version were deleted on purpose."""
 
 _VERSION = re.compile(r"([0-9]{6,})(\.quarantined(?:-[0-9]+)?)?")
 
@@ -240,10 +244,25 @@ class Lineage:
                 f"{manifest.files[name].sha256[:12]}: it changed on disk"
             )
 
-    def pruned(self, manifest: Manifest) -> bool:
-        """Say whether a version's state was removed and its manifest kept."""
-        state = [name for name in manifest.files if not _is_record(name)]
-        return bool(state) and not any(os.path.lexists(self.path(manifest.version) / name) for name in state)
+    def was(self, mark: Mark, version: int) -> bool:
+        """Say whether a version was pruned (its manifest and records are left), or its rows were erased."""
+        return os.path.lexists(self.path(version) / mark)
+
+    def strip(self, version: int, names: Iterable[str], mark: Mark) -> None:
+        """Delete files of a version for good; the mark comes first, so that it is never taken for damage.
+
+        Needs the pipeline's lock, and may be done again; raises as `commit`.
+        """
+        folder = self.path(version)
+        with disk_errors(folder):
+            if not real_folder(folder):
+                return
+            if not self.was(mark, version):
+                write_file(folder / mark, b"")
+                sync_folder(folder)
+            for name in names:
+                (folder / name).unlink(missing_ok=True)
+            sync_folder(folder)
 
     def usable_head(
         self, on_broken: Callable[[int, str], None], *, quarantine: bool = True
@@ -261,8 +280,8 @@ class Lineage:
             on_broken(version, reason)
 
         for manifest in self._accepted(broken):
-            if self.pruned(manifest):
-                on_broken(manifest.version, f"{self._title(manifest.version)} was pruned, or its files were deleted")
+            if mark := next((mark for mark in MARKS if self.was(mark, manifest.version)), None):
+                on_broken(manifest.version, f"{self._title(manifest.version)} was {mark}, and cannot be gone on from")
                 continue
             try:
                 return manifest, self._load_state(manifest)
@@ -271,9 +290,9 @@ class Lineage:
         return None
 
     def _load_state(self, manifest: Manifest) -> dict[str, bytes]:
-        for name in filter(_is_record, manifest.files):
+        for name in filter(is_record, manifest.files):
             self.check(manifest, name)
-        return self.load(manifest, [name for name in manifest.files if not _is_record(name)])
+        return self.load(manifest, [name for name in manifest.files if not is_record(name)])
 
     def _quarantine(self, version: int) -> None:
         target, taken = self.folder / f"{version:06d}.quarantined", 1
@@ -317,7 +336,7 @@ class Lineage:
 
     def _write(self, staging: Path, draft: Draft, version: int) -> Manifest:
         for name in draft.files:
-            if not FILE_NAME.fullmatch(name) or name == MANIFEST:
+            if not FILE_NAME.fullmatch(name) or name in {MANIFEST, *MARKS}:
                 raise ValueError(f"a file of a version must have a plain name, however one is called {name!r}")
         files = {name: write_file(staging / name, content) for name, content in draft.files.items()}
         manifest = seal(draft, files, pipeline=self.pipeline.folder.name, model=self.model, version=version)
@@ -330,6 +349,16 @@ class Lineage:
         while os.path.lexists(self.path(version)):  # a link or a file of a stranger
             version += 1
         return version
+
+    def newest(self) -> Manifest | None:
+        """Give the newest entry that can be read, whatever its status."""
+        return next(self.newest_first(), None)
+
+    def resolve(self, manifest: Manifest) -> Manifest:
+        """Give the entry whose state this one has: where it only put another back into service, that one."""
+        while manifest.is_alias and manifest.parent is not None:
+            manifest = self.manifest(manifest.parent)
+        return manifest
 
     def ancestry(self, manifest: Manifest) -> list[Manifest]:
         """List a version and those that its state grew from, newest first, as far as they can be read."""
@@ -354,7 +383,8 @@ def _legal(name: str, what: str) -> str:
     return name
 
 
-def _is_record(name: str) -> bool:
+def is_record(name: str) -> bool:
+    """Say whether a file tells of a night and is no part of the state."""
     return name.endswith(".jsonl")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from nightfit.checkpoint import MANIFEST, Manifest
 from nightfit.errors import CheckpointError
+from nightfit.store import MARKS, is_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,15 +28,22 @@ class Finding:
 
 
 def verify(lineage: Lineage) -> list[Finding]:
-    """Hash every file of every version and every segment that one names; takes no lock and mends nothing."""
+    """Hash every file of every version and every segment that one names; takes no lock and mends nothing.
+
+    What was pruned or erased must be absent: a file of an erased version that is there again holds rows that were to be
+    forgotten.
+    """
     items, manifests, findings = lineage.items(), list[Manifest](), list[Finding]()
     for version in [item.version for item in items if item.kind == "version"]:
         with _noted(findings, version):
             manifests.append(lineage.manifest(version))
-    newest = max((m.version for m in manifests if m.status == "accepted"), default=0)
-    kept = [m for m in manifests if m.version == newest or not lineage.pruned(m)]
-    for manifest in kept:
-        findings += _file_findings(lineage, manifest)
+    erased = {(int(v), name) for m in manifests for v, names in m.erased.items() for name in names}
+    kept = [manifest for manifest in manifests if not lineage.was("pruned", manifest.version)]
+    for manifest in manifests:
+        gone = {name for version, name in erased if version == manifest.version}
+        if manifest not in kept:
+            gone |= {name for name in manifest.files if not is_record(name)}
+        findings += _file_findings(lineage, manifest, gone)
     for sha in dict.fromkeys(sha for manifest in kept for sha in manifest.segments):
         with _noted(findings, None):
             lineage.segments.check(sha)
@@ -50,15 +58,19 @@ def _noted(findings: list[Finding], version: int | None) -> Iterator[None]:
         findings.append(Finding("error", version, str(error)))
 
 
-def _file_findings(lineage: Lineage, manifest: Manifest) -> list[Finding]:
+def _file_findings(lineage: Lineage, manifest: Manifest, gone: set[str]) -> list[Finding]:
+    """Check the files of a version, of which some must be gone."""
     findings: list[Finding] = []
-    for name in manifest.files:
+    for name in [name for name in manifest.files if name not in gone]:
         with _noted(findings, manifest.version):
             lineage.check(manifest, name)
     found: set[str] = set()
     with suppress(FileNotFoundError):  # the trainer may have quarantined it just now
         found = {path.name for path in lineage.path(manifest.version).iterdir()}
-    extra = sorted(found - {MANIFEST, *manifest.files})
+    for name in sorted(found & gone):
+        message = f"{name!r} of version {manifest.version} must be gone, however it is there; run `nightfit prune`"
+        findings.append(Finding("error", manifest.version, message))
+    extra = sorted(found - {MANIFEST, *MARKS, *manifest.files})
     return findings + [Finding("warning", manifest.version, f"{name!r} {_NOT_OURS}") for name in extra]
 
 

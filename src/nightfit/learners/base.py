@@ -125,12 +125,19 @@ class Learner(Protocol):
         ...
 
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
-        """Return what predicting needs, what only learning needs, and the rest as JSON."""
+        """Return what predicting needs, what only learning needs, and the rest as JSON.
+
+        Arrays that hold rows are among the second, and their names start with `MEMORY`.
+        """
         ...
 
     def load(self, arrays: Arrays, extra: Arrays, data: Mapping[str, Json]) -> None:
-        """Take over what `state` returned."""
+        """Take over what `state` returned; the arrays that hold rows may be left out, and are empty then."""
         ...
+
+
+MEMORY = "memory."
+"""What the names of a learner's arrays that hold rows start with: they are kept in a file of their own."""
 
 
 def part(arrays: Arrays, name: str) -> Arrays:

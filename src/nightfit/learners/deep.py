@@ -324,6 +324,7 @@ class DeepLearner(Calibrated):
         self._seen, self._mixture = self._tensor(arrays["seen"]), Mixture(arrays["mixture"])
         self._calibration = calibration_in(arrays)
         self._replay = Replay(self.config, extra)
+        self._replay.grow(sizes, np.zeros(sizes.d_cat, np.int32))
         if "step" in extra:
             self._served, self._net.flat.data = self._flat(arrays, "net"), self._flat(extra, "weights")
             moments = {name: self._flat(extra, name) for name in _AVERAGES}

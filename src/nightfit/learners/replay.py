@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nightfit.batch import BLOCK_ROWS, Array, Batch, Rows, concat
-from nightfit.learners.base import Arrays, MlpConfig, part
+from nightfit.learners.base import MEMORY, Arrays, MlpConfig, part
 from nightfit.memory import Memory, Recent
 from nightfit.schema import Sizes
 
@@ -37,8 +37,9 @@ class Replay:
 
     def __init__(self, config: MlpConfig, arrays: Arrays | None = None) -> None:
         self._config, half = config, config.memory_rows // 2
-        self._reservoir = Memory.from_arrays(half, part(arrays, "reservoir")) if arrays else Memory(half)
-        self._recent = Recent.from_arrays(half, part(arrays, "recent")) if arrays else Recent(half)
+        kept = part(arrays or {}, "memory")
+        self._reservoir = Memory.from_arrays(half, part(kept, "reservoir")) if kept else Memory(half)
+        self._recent = Recent.from_arrays(half, part(kept, "recent")) if kept else Recent(half)
 
     def blocks(self, rows: Rows, *, seed: int) -> Iterator[tuple[Batch, list[tuple[Array, list[slice]]]]]:
         """Yield blocks of rows, tonight's in a few epochs with replayed ones, and each block's minibatches.
@@ -93,8 +94,8 @@ class Replay:
 
     def arrays(self) -> Arrays:
         """Return both memories as named arrays."""
-        named = {f"reservoir.{name}": array for name, array in self._reservoir.arrays().items()}
-        return named | {f"recent.{name}": array for name, array in self._recent.arrays().items()}
+        named = {f"{MEMORY}reservoir.{name}": array for name, array in self._reservoir.arrays().items()}
+        return named | {f"{MEMORY}recent.{name}": array for name, array in self._recent.arrays().items()}
 
 
 def _slices(counts: list[int]) -> list[slice]:

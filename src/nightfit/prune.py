@@ -1,0 +1,65 @@
+"""Deleting on purpose: the tensors of old versions, so that a store does not grow, and memories that must be forgotten.
+
+Manifests and records stay for ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nightfit.checkpoint import MANIFEST, MEMORY, PENDING, REJECTS
+from nightfit.known import N_NIGHTS
+from nightfit.store import MARKS, is_record
+
+if TYPE_CHECKING:
+    from nightfit.checkpoint import Manifest
+    from nightfit.store import Lineage
+
+
+def prune(lineage: Lineage, keep: int, *, thorough: bool = False) -> list[int]:
+    """Strip all but the newest `keep` versions of their tensors; return which; needs the pipeline's lock.
+
+    Those that a night or a rollback may need stay whatever `keep` is: the head, the versions that its state comes from
+    and grew from, and what was refused since. Segments of known rows go when no version that is kept names them; this
+    takes reading the manifests of those that are, so that it waits until there are many (`thorough`: now).
+    """
+    versions = [item.version for item in lineage.items() if item.kind == "version"]
+    needed = _needed(lineage) if len(versions) > keep else set(versions)
+    old = [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
+    stripped = [version for version in old if not lineage.was("pruned", version)]
+    for version in stripped:
+        folder = lineage.path(version)
+        names = {path.name for path in folder.iterdir() if not is_record(path.name)} - {MANIFEST, *MARKS}
+        lineage.strip(version, names, "pruned")
+    if thorough or lineage.segments.count() > keep + 2 * N_NIGHTS:
+        kept = [lineage.manifest(version) for version in versions if version not in set(old)]
+        lineage.segments.keep({sha for manifest in kept for sha in manifest.segments})
+    return stripped
+
+
+def _needed(lineage: Lineage) -> set[int]:
+    head = lineage.head()
+    if head is None:
+        return {manifest.version for manifest in lineage.newest_first()}
+    state: Manifest = lineage.resolve(head)
+    needed = {head.version, state.version} | ({state.parent} if state.parent is not None else set())
+    for manifest in lineage.newest_first():
+        if manifest.version <= head.version:
+            break
+        needed.add(manifest.version)
+    return needed
+
+
+def finish_erasing(lineage: Lineage, newest: Manifest | None) -> None:
+    """Delete what the newest entry, if it forgets, says is erased; it may have been killed before it had done so.
+
+    Nothing is committed before this is done: an older entry that forgets has no work left.
+    """
+    if newest is None or newest.act != "forget":
+        return
+    for version, names in newest.erased.items():
+        lineage.strip(int(version), names, "erased")
+    for item in lineage.items():
+        if item.kind == "quarantined" and item.version < newest.version:
+            for name in (MEMORY, PENDING, REJECTS):
+                (lineage.folder / item.name / name).unlink(missing_ok=True)
