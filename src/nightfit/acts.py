@@ -101,8 +101,8 @@ def _read_since(lineage: Lineage, head: Manifest, wanted: Manifest) -> int:
     chain = lineage.ancestry(head)
     if wanted.version not in {manifest.version for manifest in chain}:
         raise UsageError(
-            f"--skip-rows needs a version that the head grew from, however version {head.version} of {lineage.name} has "
-            f"not grown from version {wanted.version}; promote it without, and rows after it are read again"
+            f"--skip-rows needs a version that the head grew from, however version {head.version} of {lineage.name} "
+            f"has not grown from version {wanted.version}; promote it without, and rows after it are read again"
         )
     return sum(manifest.rows.read for manifest in chain if manifest.version > wanted.version)
 

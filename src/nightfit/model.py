@@ -18,7 +18,7 @@ from nightfit.normaliser import Normaliser
 from nightfit.schema import Schema, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 HOLDOUT_ROWS = 10_000
 
@@ -164,14 +164,24 @@ class Model:
         device: str = "cpu",
         seed: int = 0,
     ) -> Model:
-        """Read what `state` returned, onto any device; without the memory, of a version whose rows were erased, too."""
+        """Read what `state` returned, onto any device."""
+
+        def make(normaliser: Normaliser, task: Task) -> Learner:
+            return make_learner(config, normaliser, task=task, device=device, seed=seed)
+
+        return cls.restore(state, files, make)
+
+    @classmethod
+    def restore(
+        cls, state: Mapping[str, Any], files: Mapping[str, Arrays], make: Callable[[Normaliser, Task], Learner]
+    ) -> Model:
+        """Read what `state` returned around a learner of one's own; the memory may be left out, and is empty then."""
         normaliser = Normaliser.from_arrays(part(files["model"], "normaliser"))
         schema = Schema.from_json(state["schema"])
-        learner = make_learner(config, normaliser, task=schema.task, device=device, seed=seed)
-        kept = dict(files.get("memory", {}))
-        rows = part(kept, "holdout")
+        kept = files.get("memory", {})
         extra = {MEMORY + name: a for name, a in kept.items() if not name.startswith("holdout.")}
+        learner = make(normaliser, schema.task)
         learner.load(part(files["model"], "learner"), {**files["learning"], **extra}, state["learner"])
-        holdout = Memory.from_arrays(HOLDOUT_ROWS, rows) if rows else Memory(HOLDOUT_ROWS)
+        holdout = Memory.from_arrays(HOLDOUT_ROWS, part(dict(kept), "holdout")) if kept else Memory(HOLDOUT_ROWS)
         holdout.grow(schema.sizes.d_num, schema.new_cat_ids)
         return cls(state["kind"], schema, normaliser, learner, holdout, state["n_nights"])

@@ -47,21 +47,12 @@ def model_of(make: Callable[[Normaliser], Learner], task: Task = "classification
 def saved_and_loaded(model: Model, make: Callable[[Normaliser], Learner]) -> Model:
     """Return the model as it comes back from a checkpoint."""
     from nightfit.checkpoint import pack, unpack
-    from nightfit.learners.base import part
-    from nightfit.memory import Memory
-    from nightfit.normaliser import Normaliser
+    from nightfit.model import Model
 
     state, files = model.state()
     kept = json.loads(json.dumps(state, allow_nan=False))
     arrays = {name: unpack(pack(of_file)) for name, of_file in files.items()}
-    loaded = model_of(make, model.schema.task)
-    loaded.schema = type(model.schema).from_json(kept["schema"])
-    loaded.normaliser = Normaliser.from_arrays(part(arrays["model"], "normaliser"))
-    loaded.learner = make(loaded.normaliser)
-    loaded.learner.load(part(arrays["model"], "learner"), arrays["learning"], kept["learner"])
-    loaded.holdout = Memory.from_arrays(model.holdout.capacity, arrays["holdout"])
-    loaded.n_nights = kept["n_nights"]
-    return loaded
+    return Model.restore(kept, arrays, lambda normaliser, _task: make(normaliser))
 
 
 def schema_of(n_num: int, n_cat: int, *, n_categories: int, n_classes: int, task: Task = "classification") -> Schema:
