@@ -124,6 +124,12 @@ def config_text(guess: Guess, root: str) -> str:
         "drop = []         # columns that must not be features: what is known only after the target is",
         'on_missing_column = "stop"',
         "",
+        "[gate]",
+        f"slices = []       # columns, such as {_toml(texts[0])}: with no value of theirs may a new version be worse"
+        if texts
+        else "slices = []       # categorical columns: with no value of theirs may a new version be worse",
+        f"floors = {{}}       # scores that no version may be past: {_floor(guess)}",
+        "",
         "[models.deep]     # an MLP, warm-started every night",
         "[models.linear]   # scikit-learn's SGD by partial_fit, on the same rows",
         "",
@@ -135,6 +141,10 @@ def _why(guess: Guess) -> str:
     if guess.task == "regression":
         return 'the target is a quantity; if its numbers are labels: "classification"'
     return f"{guess.n_classes} classes in {guess.n_rows:,} rows"
+
+
+def _floor(guess: Guess) -> str:
+    return "{ r2 = 0.5 }" if guess.task == "regression" else "{ accuracy = 0.7, log_loss = 0.6 }"
 
 
 def _toml(text: str) -> str:
