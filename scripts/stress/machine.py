@@ -59,7 +59,9 @@ class Machine(RuleBasedStateMachine):
             new: Row = (i, x, draw.choice("abc"), int((x > 0) != flipped))
             old = draw.choice(self.delivered + rows) if self.delivered else new
             kind = draw.random()
-            rows.append(old if kind < 0.15 else (i, "n/a", "a", 0) if kind < 0.2 else (*new[:3], None) if kind < 0.3 else new)  # noqa: PLR2004
+            rows.append(
+                old if kind < 0.15 else (i, "n/a", "a", 0) if kind < 0.2 else (*new[:3], None) if kind < 0.3 else new
+            )  # noqa: PLR2004
         with (self.pipeline.root / "a.csv").open("a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
         self.delivered += rows

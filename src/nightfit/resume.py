@@ -74,9 +74,8 @@ def load_model(
             f"{manifest.version} is '{manifest.state['kind']}'; give the new one another name"
         )
     of = f"of version {manifest.version} of {manifest.model}"
-    names = {name: f"{name}.safetensors" for name in ("model", "learning", "memory")}
-    there = {name: file for name, file in names.items() if file in files}
-    arrays = {name: unpack(files[file], name=f"{file} {of}") for name, file in there.items()}
+    there = {name: files.get(f"{name}.safetensors") for name in ("model", "learning", "memory")}
+    arrays = {name: unpack(data, name=f"{name}.safetensors {of}") for name, data in there.items() if data is not None}
     return Model.load(manifest.state, arrays, wanted.learner, device=device, seed=seed)
 
 

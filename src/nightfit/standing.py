@@ -118,8 +118,7 @@ class Standing:
         """Return the keys (uint64, sorted) of the rows that the excluded versions were the first to read."""
         keys = np.zeros(0, np.uint64)
         if self.newest and EXCLUDED in self.newest.files:
-            data = self.lineage.load(self.newest, [EXCLUDED])
-            keys = unpack(data[EXCLUDED], name=EXCLUDED)["keys"]
+            keys = unpack(self.lineage.load(self.newest, [EXCLUDED])[EXCLUDED], name=EXCLUDED)["keys"]
         if asked is None or (self.newest and asked in self.newest.excluded):
             return keys
         return np.union1d(keys, self._first_read_by(asked))
