@@ -45,7 +45,8 @@ def goes_on(pipeline: Pipeline, path: Path) -> list[str]:
     parent = lineage.manifest(HEAD + 1).parent if result.version == HEAD + 1 else None
     said = "will not be recognised" if is_segment else "is set aside"
     wanted = (HEAD if is_segment else BEFORE, 1)
-    if (parent, sum(said in alarm for alarm in result.alarms)) != wanted or result.status not in {
+    n_said = sum(said in alarm for alarm in result.alarms)
+    if (parent, n_said) != wanted or result.status not in {
         "accepted",
         "refused",
     }:
