@@ -25,7 +25,10 @@ PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.glob("*.md"), *PROJECT.glob("script
 CONFIGS = sorted(PROJECT.glob("configs/*.toml"))
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SOURCES = {kind.config.__name__: kind.config for kind in [*make._KINDS.values(), make.kind_of("sqlite:///x.db")]}
-TABLES = {"": config._Top, "sources": SourceConfig, "schema": SchemaConfig, "gate": GateConfig, **KINDS}
+TABLES = {
+    "": config._Top, "store": config.StoreConfig, "sources": SourceConfig, "schema": SchemaConfig, "gate": GateConfig,
+    **KINDS,
+}  # fmt: skip
 
 
 def script(name: str) -> ModuleType:

@@ -30,7 +30,7 @@ LAYERS = [
     ["config", "standing"],
     ["evidence", "fresh", "resume"],
     ["forget", "night", "predict", "init", "report"],
-    ["nightly", "doctor", "testing"],
+    ["diff", "nightly", "doctor", "testing"],
     ["compare", "render"],
     ["history"],
     ["upkeep"],

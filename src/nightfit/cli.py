@@ -303,10 +303,25 @@ def show(
 
 
 @app.command()
+def diff(
+    before: Annotated[int, typer.Argument(metavar="N", help="A version.")],
+    after: Annotated[int, typer.Argument(metavar="M", help="Another one, which grew from it.")],
+    model: ModelName = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Show what differs between two versions.
+
+    Settings, schema, scores, norms of the weights, and the rows kept for testing that both answer differently.
+    """
+    from nightfit import history
+
+    history.diff(before, after, model, config, as_json=as_json)
+
+
+@app.command()
 def rollback(
-    version: Annotated[
-        int | None, typer.Argument(metavar="[N]", help="A version; the one before if not given.")
-    ] = None,
+    version: Annotated[int | None, typer.Argument(metavar="N", help="A version; the one before if not given.")] = None,
     model: ModelName = None,
     skip_rows: SkipRows = False,
     config: ConfigPath = DEFAULT_CONFIG,

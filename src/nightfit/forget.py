@@ -62,7 +62,7 @@ def forget(config: Config, lineage: Lineage, keys: Sequence[str], *, now: dateti
         rows=RowCounts(excluded=n_waiting, pending=len(left)),
         prequential={},
         verdict=f"accepted: {len(keys)} key{'s' * (len(keys) > 1)} forgotten, {gone:,} rows of them were kept",
-        night={},
+        night={"settings": head.night.get("settings")},
         state=head.state,
         segments=head.known_segments,
         excluded=standing.excluded(None),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from nightfit.checkpoint import Manifest
     from nightfit.config import Config
+    from nightfit.diff import Flips
     from nightfit.store import Entry
 
 N_MOVED = 10
@@ -64,6 +65,7 @@ def _log_json(entry: Entry) -> dict[str, Any]:
     return {
         "version": entry.version,
         "parent": m.parent if m else None,
+        "act": m.act if m else None,
         "status": entry.status,
         "rows": asdict(m.rows) if m else None,
         "prequential": m.prequential if m else {},
@@ -141,27 +143,41 @@ def _columns(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def _show_rows(m: Manifest) -> list[Sequence[object]]:
-    night: Any = m.night
     state: Any = m.state
     counts = {"read": m.rows.read, "pending before": m.rows.pending_before, **asdict(m.rows)}
     rows = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in counts.items() if n or what == "read")
     return [
-        [
-            "committed",
-            f"{m.created_at}, in {_seconds(m):.1f} s, on {night['device']['name']} ({night['device']['reason']})",
-        ],
+        *([["act", m.act]] if m.act != "night" else []),
+        ["committed", m.created_at + _where(m)],
         ["parent", "none, the first" if m.parent is None else m.parent],
         ["rows", rows],
+        *_night_rows(m),
+        *([["left out", "the rows of versions " + ", ".join(map(str, m.excluded))]] if m.excluded else []),
+        *([["erased", f"the memories of {len(m.erased)} older versions"]] if m.erased else []),
+        ["target", _target(state)],
+        *_kinds(m),
+        ["read up to", "; ".join(_position(name, cursor) for name, cursor in m.cursors.items())],
+        ["files", ", ".join(f"{name} ({file.size:,} bytes)" for name, file in m.files.items())],
+    ]
+
+
+def _where(m: Manifest) -> str:
+    device: Any = m.night.get("device")
+    return f", in {_seconds(m):.1f} s, on {device['name']} ({device['reason']})" if device else ""
+
+
+def _night_rows(m: Manifest) -> list[Sequence[object]]:
+    """Return what only a night has to tell: one that goes back or forgets learns nothing."""
+    night: Any = m.night
+    if m.act != "night":
+        return []
+    return [
         *([["rejected", night["why_rejected"]]] if night.get("why_rejected") else []),
         ["before learning", _scores(m.prequential)],
         ["learning", learning_sentence(night["learning"], m.parent)],
         *_gate_rows(night["gate"]),
         *([["fresh against warm", night["fresh"]["verdict"]]] if "fresh" in night else []),
         *([["notes", "; ".join(night["notes"])]] if night.get("notes") else []),
-        ["target", _target(state)],
-        *_kinds(m),
-        ["read up to", "; ".join(_position(name, cursor) for name, cursor in m.cursors.items())],
-        ["files", ", ".join(f"{name} ({file.size:,} bytes)" for name, file in m.files.items())],
     ]
 
 
@@ -219,7 +235,8 @@ def _kinds(m: Manifest) -> list[Sequence[object]]:
 def _position(name: str, cursor: Mapping[str, Any]) -> str:
     """Say how far a source was read, without the hashes that files are recognised by."""
     if "files" in cursor:
-        return ", ".join(f"{place}: {f['rows']:,} rows, byte {f['offset']:,}" for place, f in cursor["files"].items())
+        at = {place: f", byte {f['offset']:,}" if "offset" in f else "" for place, f in cursor["files"].items()}
+        return ", ".join(f"{place}: {f['rows']:,} rows{at[place]}" for place, f in cursor["files"].items())
     if "after" in cursor:
         return f"{name}: {cursor['rows']:,} rows, {', '.join(map(str, cursor['after'] or ['none']))}"
     return f"{name}: {cursor}"
@@ -254,6 +271,45 @@ def learning_sentence(learning: dict[str, Any], parent: int | None) -> str:
     if parent is None:
         return f"cold start; loss {after} after ({chance})"
     return f"warm start from version {parent}: loss {before} before, {after} after ({chance})"
+
+
+def diff(before: int, after: int, name: str | None, path: Path, *, as_json: bool) -> None:
+    """Show what differs between two versions of one model."""
+    from nightfit.diff import diff as compare
+
+    config = load(path)
+    model = pick(config, name)
+    found = compare(lineages(config, model)[model], before, after)
+    if as_json:
+        print_json({"model": model, "before": before, "after": after, **asdict(found)})
+        return
+    display(f"{config.name}/{model}: from version {before} to version {after}")
+    columns = ("", f"version {before}", f"version {after}")
+    changes = [*found.config, *found.schema, *found.scores]
+    display(table(columns, [[c.what, _cell(c.before), _cell(c.after)] for c in changes], left=columns))
+    if found.weights:
+        rows = [[w.name, *map(_norm, (w.before, w.after, w.difference))] for w in found.weights]
+        display(table(("Euclidean norm of", *columns[1:], "of the difference"), rows, left=("Euclidean norm of",)))
+    display(*found.notes, *([_flipped(found.flips)] if found.flips else []))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() else f"{value:.4f}"
+    return "-" if value is None else str(value)
+
+
+def _norm(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _flipped(flips: Flips) -> str:
+    if flips.changed is None:
+        return f"on the {flips.rows:,} rows kept for testing the answers differ by {flips.rms_change or 0:.4g} (RMS)"
+    return (
+        f"of the {flips.rows:,} rows kept for testing {flips.changed:,} are answered differently: "
+        f"{flips.right_to_wrong:,} were right and are wrong, {flips.wrong_to_right:,} were wrong and are right"
+    )
 
 
 def verify(name: str | None, path: Path, *, as_json: bool) -> int:

@@ -7,9 +7,10 @@ night may die at any point, and the next run does it again.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -286,9 +287,12 @@ def digest(labels: dict[str, str]) -> str:
     return hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest()[:16] if labels else ""
 
 
-def settings(config: Config, name: str) -> str:
-    """Return a digest of what a verdict depends on besides the rows: a model's options and the gate's."""
-    return hashlib.sha256(repr((config.models[name], config.gate)).encode()).hexdigest()[:16]
+def settings(config: Config, name: str) -> dict[str, Json]:
+    """Return what a verdict depends on besides the rows: a model's options, the gate's, and the rules of cleaning."""
+    rules = asdict(config.rules) | {"not_features": sorted(config.rules.not_features)}
+    model = {"kind": config.models[name].kind, **asdict(config.models[name].learner)}
+    plain: dict[str, Json] = json.loads(json.dumps({"model": model, "gate": asdict(config.gate), "rules": rules}))
+    return plain
 
 
 def _figure(value: float) -> float | None:
