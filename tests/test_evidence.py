@@ -157,10 +157,11 @@ def test_what_is_broken_is_never_served(pipe: Pipe, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(PartialFitLearner, "_learn", explodes)
     pipe.append(make_rows(300, start=50_000))
-    for request in ({}, {"accept": "I insist"}):
+    for request in ({}, {"accept": "I insist"}, {"accept": "really"}):
         result = pipe.night(**request)
         assert result.status == "refused"
         assert said in result.verdict
+    assert result.verdict.endswith("with --model linear --exclude 3 to leave out the rows of the first refused night")
     first = Pipe(pipe.root / "first")
     first.root.mkdir()
     first.append(make_rows(300))

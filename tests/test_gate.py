@@ -103,7 +103,7 @@ def test_forgetting_is_refused_until_later_rows_decide() -> None:
     e, later = evidence(-0.5, 0.1), losses(0.5, 300)
     decision = decide(e, CONFIG)
     assert (decision.accepted, decision.reason) == (False, "forgetting")
-    assert decision.verdict.startswith("refused for now: log loss -")
+    assert decision.verdict.startswith("refused for now: it is better on tonight's rows, log loss -")
     assert decision.verdict.endswith("if it predicts the next rows better, of which 200 are needed")
     early = decide(replace(e, kept_candidate=later[:50], kept_champion=later[:50]), CONFIG)
     assert early.verdict.endswith("of which 150 more are needed")
@@ -131,6 +131,12 @@ def test_a_real_change_is_confirmed() -> None:
     for kept, champion in ((later[1:] * 0.8, later[1:]), (later * 1.01, later)):
         other = decide(replace(e, kept_candidate=kept, kept_champion=champion), CONFIG)
         assert other.reason == "forgetting", "199 rows do not confirm, and a worse candidate is not confirmed"
+
+
+def test_a_verdict_says_whether_it_is_better() -> None:
+    """Accepted is not yet better: the sentence says so only if the interval does."""
+    assert decide(evidence(-0.2, -0.2), CONFIG).verdict.startswith("accepted: it is better, log loss -")
+    assert decide(evidence(), CONFIG).verdict.startswith("accepted: no evidence that it is worse, log loss ")
 
 
 def test_a_person_may_accept() -> None:

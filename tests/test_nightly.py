@@ -168,7 +168,7 @@ def test_a_poisoned_night_is_refused_and_read_again(trained: Pipe) -> None:
     for _ in range(4):
         again = pipe.night()
         assert (again.status, again.version) == ("refused", 3)
-        assert again.verdict.startswith("no rows beyond version 3: refused for now: log loss")
+        assert again.verdict.startswith("no rows beyond version 3: refused for now: it is better")
     assert len(pipe.lineage().entries()) == 3, "a repeated verdict is no refusal, and learns nothing"
     pipe.append(make_rows(500, start=60_000))
     result = pipe.night()

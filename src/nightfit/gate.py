@@ -171,7 +171,8 @@ def _judge(e: Evidence, figures: dict[str, Interval], config: GateConfig) -> tup
     if pooled.low > config.margin * _base(champion, e):
         change = _change(pooled, champion, e)
         return "worse", f"it is worse, {change} on {pooled.n:,} held-out rows; {_then(kept, e, config)}"
-    return "accepted", f"{_change(pooled, champion, e)} on {pooled.n:,} held-out rows"
+    verdict = "it is better" if pooled.high < 0 else "no evidence that it is worse"
+    return "accepted", f"{verdict}, {_change(pooled, champion, e)} on {pooled.n:,} held-out rows"
 
 
 def _missed(e: Evidence, config: GateConfig, n: int) -> tuple[Reason, str] | None:
@@ -224,9 +225,10 @@ def _change(interval: Interval, champion: Array, e: Evidence) -> str:
 
 def _forgetting(figures: dict[str, Interval], e: Evidence, config: GateConfig) -> str:
     tonight, memory, kept = (figures[name] for name in ("tonight", "memory", "kept"))
+    now, before = _change(tonight, e.tonight_champion, e), _change(memory, e.memory_champion, e)
     return (
-        f"{_change(tonight, e.tonight_champion, e)} tonight, but {_change(memory, e.memory_champion, e)} "
-        f"on {memory.n:,} rows of earlier nights; {_then(kept, e, config)}"
+        f"it is better on tonight's rows, {now}, but worse on {memory.n:,} of earlier nights, {before}; "
+        f"{_then(kept, e, config)}"
     )
 
 

@@ -201,11 +201,11 @@ def _drift_table(drift: dict[str, Any]) -> Table:
 def _gate_rows(gate: dict[str, Any]) -> list[Sequence[object]]:
     """Return the figures under the verdict: what the two scored, rows that flipped, intervals by set and by slice."""
     intervals = {name: gate[name] for name in ("tonight", "memory", "pooled", "kept") if name in gate}
-    intervals |= gate.get("slices", {})
     rows = [("scores", "candidate"), ("champion_scores", "champion")]
     return [
         *([f"gate, {whose}", _named(gate[name])] for name, whose in rows if name in gate),
         *([f"gate, {name}", _interval(figures)] for name, figures in intervals.items()),
+        *([f"gate, {name}", _interval(figures, " together")] for name, figures in gate.get("slices", {}).items()),
         *([["gate, flips", _flips(gate["flips"])]] if "flips" in gate else []),
     ]
 
@@ -253,10 +253,10 @@ def _named(scores: dict[str, float]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items() if name != "rows")
 
 
-def _interval(figures: dict[str, Any]) -> str:
+def _interval(figures: dict[str, Any], whose: str = "") -> str:
     low, high = ("-" if figures[end] is None else f"{figures[end]:+.4f}" for end in ("low", "high"))
     n = f"{figures['n']:,} rows"
-    return f"candidate minus champion {figures['mean']:+.4f} on {n} (one-sided 95 % bounds {low} and {high})"
+    return f"candidate minus champion {figures['mean']:+.4f} on {n} (one-sided 95 % bounds{whose} {low} and {high})"
 
 
 def learning_sentence(learning: dict[str, Any], parent: int | None) -> str:

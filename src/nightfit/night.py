@@ -276,9 +276,10 @@ class Night:
         if decision.accepted or n < MANY_REFUSALS:
             return ""
         first = self._standing.refused[0].version
+        accept = "" if decision.reason == "broken" else 'either --accept "why" to serve it anyway, or '
         return (
-            f"; refused {n} times in a row: look at the rows, then with --model {self._standing.name} either "
-            f'--accept "why" to serve it anyway, or --exclude {first} to leave out the rows of the first refused night'
+            f"; refused {n} times in a row: look at the rows, then with --model {self._standing.name} {accept}"
+            f"--exclude {first} to leave out the rows of the first refused night"
         )
 
 
