@@ -323,6 +323,15 @@ def test_a_bug_is_a_traceback_and_exit_code_1(
         nightfit("predict", "data.csv")
 
 
+def test_too_little_memory_is_no_bug(home: Path, nightfit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that gets no memory says so in one line, and ends with 75: nothing was committed."""
+    assert home
+    monkeypatch.setattr(commands, "predict", lambda *_, **__: bytearray(1 << 62))
+    done = nightfit("predict", "data.csv")
+    assert done.code == 75
+    assert done.err.startswith("nightfit: a run must get the memory that it needs, however: there is none left")
+
+
 def test_a_bug_in_a_real_process(home: Path) -> None:
     """The process exits 1 and shows where."""
     code = (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,19 @@ def test_what_is_missed_is_told(tmp_path: Path) -> None:
     assert "6 full" in missed.stdout
     unknown = subprocess.run([*command[:2], "no-such-one"], capture_output=True, text=True, check=False)
     assert (unknown.returncode, "however 'no-such-one' is none" in unknown.stderr) == (2, True)
+
+
+def test_the_plan_of_faults_is_automated() -> None:
+    """Each fault is tried by tests and stresses that exist, or the page says why not; and each stress is named."""
+    page = (SCRIPT.parents[1] / "docs" / "faults.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", page, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == [*range(1, 32)]
+    tried = {number: re.findall(r"`(scripts/stress \w+|tests/[\w/]+\.py::\w+)`", by) for number, by in rows}
+    assert all(found or by.startswith("not ") for found, (_, by) in zip(tried.values(), rows, strict=True))
+    assert sum(map(bool, tried.values())) >= 27
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page):
+        assert f"def {name}(" in (SCRIPT.parents[1] / path).read_text(), (path, name)
+    assert {*re.findall(r"`scripts/stress (\w+)`", page)} == {*names()}
 
 
 @needs_strace

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -123,7 +123,7 @@ class Pipeline:
             [sys.executable, "-m", "nightfit", *TRAIN], cwd=self.root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
 
-    def train_here(self, *, exclude: int | None = None) -> list[NightResult]:
+    def train_here(self, **asked: Any) -> list[NightResult]:  # noqa: ANN401 - any field of a request
         """Run a night in this process, which has imported everything already."""
         from nightfit.device import Device
         from nightfit.night import Request
@@ -131,7 +131,7 @@ class Pipeline:
 
         now = datetime(2026, 11, 1, 2, tzinfo=UTC)
         config = load(self.root / "n.toml")
-        return run(config, list(config.models), Request(Device("cpu", "as asked"), lambda: now, exclude=exclude))
+        return run(config, list(config.models), Request(Device("cpu", "as asked"), lambda: now, **asked))
 
     @property
     def folder(self) -> Path:

@@ -63,7 +63,7 @@ def stress(folder: Path, models: str, *, seed: int, n_points: int | None) -> tup
 
 def run(seed: int, dose: Dose) -> list[Result]:
     """Kill the baseline's nights, and in the full dose those of both learners."""
-    nights = ["[models.linear]\n", "[models.deep]\n[models.linear]\n"] if dose == "full" else ["[models.linear]\n"]
+    nights = ["[models.linear]\n", "[models.deep]\n"] if dose == "full" else ["[models.linear]\n"]
     found = []
     for models in nights:
         with tempfile.TemporaryDirectory(prefix="nightfit-syscalls-") as folder:

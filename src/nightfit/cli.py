@@ -98,6 +98,12 @@ class _Group(TyperGroup):
                 f"files must be readable and writable, however {place}{error.strerror}; mend that and run again",
                 _OF_THE_MACHINE[error.errno],
             )
+        if isinstance(error, MemoryError):
+            self._fail(
+                f"a run must get the memory that it needs, however: {error or 'there is none left'}; free some and run "
+                "again, or learn a long history in nights (`--night-rows`)",
+                TRY_AGAIN,
+            )
         if isinstance(error, Exception) and self._as_json and not isinstance(error, _Misuse):
             _print_error(f"a bug: {type(error).__name__}: {error}", 1)
 
