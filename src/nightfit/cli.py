@@ -100,7 +100,7 @@ class _Group(TyperGroup):
             )
         if isinstance(error, MemoryError):
             self._fail(
-                f"a run must get the memory that it needs, however: {error or 'there is none left'}; free some and run "
+                f"a run must get the memory that it needs, however: {str(error) or 'there is none left'}; free some and run "
                 "again, or learn a long history in nights (`--night-rows`)",
                 TRY_AGAIN,
             )
