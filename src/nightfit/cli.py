@@ -100,8 +100,8 @@ class _Group(TyperGroup):
             )
         if isinstance(error, MemoryError):
             self._fail(
-                f"a run must get the memory that it needs, however: {str(error) or 'there is none left'}; free some and run "
-                "again, or learn a long history in nights (`--night-rows`)",
+                f"a run must get the memory that it needs, however: {str(error) or 'there is none left'}; free some "
+                "and run again, or learn a long history in nights (`--night-rows`)",
                 TRY_AGAIN,
             )
         if isinstance(error, Exception) and self._as_json and not isinstance(error, _Misuse):
