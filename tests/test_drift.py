@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from nightfit.batch import Array, Batch, Rows
 from nightfit.checkpoint import DRIFT, pack, unpack
-from nightfit.drift import Drift, Move
+from nightfit.drift import NEAR_NIGHTS, Drift, Move
 from nightfit.schema import Schema
 from pipe import Pipe, Row, make_rows
 
@@ -106,9 +107,91 @@ def test_a_shift_that_lasts_is_told_once() -> None:
     """The nights after a shift alarm no more, until the column moves twice as far."""
     drift, told = after(5), []
     for seed in range(100, 120):
-        told += see(drift, with_number(night(seed), 0, night(seed).x_num[:, 0] + 1))
+        told += see(drift, moved_by(seed, 1))
     assert [move.column for move in told] == ["x"]
-    assert see(drift, with_number(night(120), 0, night(120).x_num[:, 0] + 4))
+    assert see(drift, moved_by(120, 4))
+
+
+def moved_by(seed: int, by: float) -> Batch:
+    """Draw a night whose first number lies higher."""
+    return with_number(night(seed), 0, night(seed).x_num[:, 0] + by)
+
+
+@pytest.mark.parametrize(("n_nights", "is_told"), [(NEAR_NIGHTS - 1, False), (NEAR_NIGHTS, True)])
+def test_a_second_incident_is_told_once_the_first_is_over(n_nights: int, is_told: bool) -> None:  # noqa: FBT001
+    """The same shift again is news after ten usual nights, and not before."""
+    drift = after(5)
+    assert see(drift, moved_by(50, 1.5))
+    assert [see(drift, night(seed)) for seed in range(100, 100 + n_nights)] == [[]] * n_nights
+    assert bool(see(drift, moved_by(60, 1.5))) == is_told
+
+
+def test_the_return_from_a_long_incident_is_told() -> None:
+    """A column that is back after it was elsewhere for long has moved, against the night before."""
+    drift = after(5)
+    told = [see(drift, moved_by(seed, 1.5)) for seed in range(100, 101 + NEAR_NIGHTS)]
+    assert [bool(news) for news in told] == [True] + NEAR_NIGHTS * [False]
+    (move,) = see(drift, night(50))
+    assert (move.column, move.reference) == ("x", "last")
+
+
+def test_what_sways_with_the_weekday_is_told_once() -> None:
+    """Of ten weeks with another level on Sundays the first one alarms, no other."""
+    drift = after(5)
+    told = [bool(see(drift, moved_by(seed, 1.5 * (seed % 7 == 6)))) for seed in range(70, 140)]
+    assert any(told[:7])
+    assert not any(told[7:])
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [(0, 0.02), (0, 0.03), (0.05, 0.15), (0.1, 0.25), (0.3, 0.5), (0.5, 0.7), (0.25, 0.1)]
+)
+def test_missing_shares_are_read_in_points(before: float, now: float) -> None:
+    """Five points more or less are news, whatever PSI they come to, and so is a percent where none was missing."""
+
+    def with_missing(seed: int, share: float) -> Batch:
+        rows = night(seed, 2_000)
+        return with_number(
+            rows, 0, np.where(np.random.default_rng((seed, 1)).random(2_000) < share, np.nan, rows.x_num[:, 0])
+        )
+
+    drift = Drift()
+    assert [see(drift, with_missing(seed, before)) for seed in range(5)] == [[]] * 5
+    (move,) = see(drift, with_missing(77, now))
+    assert (move.column, move.what) == ("x", "missing")
+
+
+@pytest.mark.parametrize("outlier", [0.0, 1e5, 1e300])
+def test_an_outlier_on_the_first_night_blinds_nobody(outlier: float) -> None:
+    """Where most values are 0, a move of the others and the loss of the zeros are seen, whatever came at first."""
+
+    def mostly_zero(seed: int, share: float = 0.2, by: float = 0) -> Batch:
+        random = np.random.default_rng(seed)
+        return with_number(night(seed), 1, np.where(random.random(N) < share, random.normal(100 + by, 20, N), 0))
+
+    first, drift = mostly_zero(0), Drift()
+    first.x_num[0, 1] = outlier
+    assert [see(drift, rows) for rows in (first, *map(mostly_zero, range(1, 6)))] == [[]] * 6
+    for rows in (mostly_zero(99, by=40), mostly_zero(99, share=1)):
+        assert [move.column for move in see(deepcopy(drift), rows)] == ["y"]
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e6, 0), (1, 1e6), (0, 7)])
+def test_after_a_change_of_unit_a_column_is_seen_as_before(scale: float, offset: float) -> None:
+    """The change is told once; later a shift by a deviation of the new unit is found like any other."""
+    drift = Drift()
+    see(drift, with_number(night(0), 0, scale * night(0).x_num[:, 0] + offset))
+    told = [[move.column for move in see(drift, night(seed))] for seed in range(1, 4 + NEAR_NIGHTS)]
+    assert told == [["x"]] + [[]] * (len(told) - 1)
+    (move,) = see(drift, moved_by(99, 1))
+    assert move.column == "x"
+
+
+def test_a_column_that_never_stays_is_told_once() -> None:
+    """A number that grows from night to night, as one counted up does, outgrows its grid again and again in silence."""
+    drift = Drift()
+    told = [see(drift, with_number(night(seed), 0, 300 * night(seed).x_num[:, 0] + 1_000 * seed)) for seed in range(40)]
+    assert [bool(news) for news in told] == [False, True] + [False] * 38
 
 
 @pytest.mark.parametrize("n", [20, 100, N])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +88,33 @@ def test_a_grid_is_kept() -> None:
     none = Grid.none().grown(SCHEMA, batch(np.array([np.nan])))
     assert np.isnan(none.centre[0])
     assert none.grown(SCHEMA, later).centre[0] == 150
+
+
+def spread_of(x: Array) -> float:
+    """Return the spread that a column's first values give its grid."""
+    return float(Grid.none().grown(SCHEMA, batch(x)).scale[0])
+
+
+def test_a_spread_is_robust() -> None:
+    """It is the deviation of a normal column; no outlier and no frequent value makes it 0 or large."""
+    z = np.random.default_rng(0).normal(size=10_000)
+    assert abs(spread_of(z) - 1) < 0.05
+    assert abs(spread_of(np.concatenate([z, [1e300], np.full(3, 1.7e308), np.full(3, -1.7e308)])) - 1) < 0.05
+    assert 0.5 < spread_of(np.concatenate([z, np.zeros(100_000), [1e9]])) < 2
+    assert 0 < spread_of(np.full(9, 5.0)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "is_coarse"), [(1, 0, False), (0.5, 3, False), (1e-3, 0, True), (1, 99, True)]
+)
+def test_a_grid_that_tells_nothing_apart_is_coarse(scale: float, offset: float, is_coarse: bool) -> None:  # noqa: FBT001
+    """Values that lie too close together for their place are said to, and their column waits for a new grid."""
+    z = np.random.default_rng(0).normal(size=1_000)
+    grid = Grid.none().grown(SCHEMA, batch(z))
+    assert (0 in grid.coarse(SCHEMA, batch(scale * z + offset))) == is_coarse
+    renewed = grid.without([0]).grown(SCHEMA, batch(scale * z + offset))
+    assert renewed.coarse(SCHEMA, batch(scale * z + offset)) == []
+    assert grid.coarse(SCHEMA, batch(np.array([99.0, 99.1]))) == grid.coarse(SCHEMA, batch(np.full(1_000, 99.0))) == []
 
 
 def test_sketches_are_small() -> None:

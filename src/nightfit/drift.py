@@ -31,14 +31,20 @@ REFERENCES: dict[Reference, str] = {
 FALSE_ALARMS = 0.01
 """The chance that any column of a night passes the noise's bound without any change."""
 
+MIN_MISSING, MAX_MISSING, TIMES_MISSING = 0.01, 0.05, 5
+"""The share of missing values has moved by five times the smaller one, at least 1 and at most 5 points."""
+
 MIN_UNSEEN = 0.01
 """Share of a night's values that must be new categories to be worth a word."""
 
 N_BINS, N_CATEGORIES, BIN_ROWS = 10, 20, 10
 """Bins of numbers; of categories, the last for the rare ones; rows that a bin should have in the smaller sample."""
 
-FADE, AGAIN = 0.98, 2.0
-"""What was reported is held against a column, faded by so much a night: it is reported again when twice as far."""
+AGAIN, NEAR, NEAR_NIGHTS = 2.0, MOVED / 2, 10
+"""What was reported is reported again when it is twice as far, or when it was near (PSI) for so many nights in a row.
+
+That is two weeks of five nights: what comes and goes with the weekday, or sways about the bound, is told once.
+"""
 
 N_NAMED, N_KEPT = 5, 50
 """Columns that a sentence names, and of which a night's record keeps figures: those that moved farthest."""
@@ -61,9 +67,20 @@ class Move(NamedTuple):
     now: float = 0.0
 
     @property
+    def key(self) -> tuple[str, str, str]:
+        """Return what is held against the column when this was reported."""
+        return self.reference, self.what, self.column
+
+    @property
     def is_far(self) -> bool:
         """Say whether the move is beyond noise, and worth a word."""
-        far = self.now >= max(MIN_UNSEEN, self.before) if self.what == "unseen" else self.shift.effect >= MOVED
+        if self.what == "unseen":
+            far = self.now >= max(MIN_UNSEEN, self.before)
+        elif self.what == "missing":
+            least = TIMES_MISSING * min(self.before, self.now)
+            far = abs(self.now - self.before) >= min(max(least, MIN_MISSING), MAX_MISSING)
+        else:
+            far = self.shift.effect >= MOVED
         return far and self.shift.is_significant
 
     def __str__(self) -> str:
@@ -117,19 +134,21 @@ class Seen:
 class Drift:
     """What a version remembers to see the next night's drift.
 
-    `sketches` are those of each reference. `levels` is how far each (reference, respect, column) was when it was last
-    reported, faded since. `unit` is the variance of a quantity when it was first met, in which its errors are measured.
+    `sketches` are those of each reference. `told` is how far each (reference, respect, column) has been since it was
+    reported, and for how many nights it has been near. `unit` is the variance of a quantity when it was first met, in
+    which its errors are measured.
     """
 
     grid: Grid = field(default_factory=Grid.none)
     sketches: dict[Reference, Sketch] = field(default_factory=lambda: dict.fromkeys(REFERENCES, Sketch.none()))
-    levels: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    told: dict[tuple[str, str, str], tuple[float, int]] = field(default_factory=dict)
     detector: Adwin = field(default_factory=Adwin)
     unit: float = 0.0
 
     def observe(self, rows: Rows, schema: Schema) -> Seen:
         """Take a night's rows as the schema, grown for them, sees them, and say what they brought."""
-        self.grid = self.grid.grown(schema, rows.sample(GRID_ROWS))
+        sample = rows.sample(GRID_ROWS)
+        self.grid = self.grid.grown(schema, sample)
         tonight = Sketch.of(rows.chunks(), schema, self.grid)
         moves = sorted(self._moves(tonight, schema), key=lambda move: -move.shift.effect)
         self.sketches = {
@@ -137,7 +156,14 @@ class Drift:
             "last": tonight,
             "first": self.sketches["first"].adopted(tonight),
         }
+        self._forget(self.grid.coarse(schema, sample))
         return Seen(moves, self._news(moves))
+
+    def _forget(self, columns: list[int]) -> None:
+        """Let columns begin anew with the next night: what they are now their grid cannot tell apart."""
+        if columns:
+            self.grid = self.grid.without(columns)
+            self.sketches = {name: sketch.without(columns) for name, sketch in self.sketches.items()}
 
     def _moves(self, tonight: Sketch, schema: Schema) -> Iterator[Move]:
         columns = list(tracked(schema))
@@ -148,14 +174,14 @@ class Drift:
 
     def _news(self, moves: list[Move]) -> list[Move]:
         """Return the far moves that were not reported yet, one for each column, and remember them."""
-        told = {key: FADE * level for key, level in self.levels.items() if level > MOVED / AGAIN / 10}
         news: dict[str, Move] = {}
-        for move in (move for move in moves if move.is_far):
-            key = (move.reference, move.what, move.column)
-            if move.shift.effect > AGAIN * told.get(key, 0.0):
+        for move in moves:
+            level, n_near = self.told.pop(move.key, (0.0, 0))
+            n_near = n_near + 1 if move.shift.effect < NEAR and not move.is_far else 0
+            if move.is_far and move.shift.effect > AGAIN * level:
                 news.setdefault(move.column, move)
-            told[key] = max(told.get(key, 0.0), move.shift.effect)
-        self.levels = told
+            if move.is_far or (level and n_near < NEAR_NIGHTS):
+                self.told[move.key] = (max(level, move.shift.effect), n_near)
         return list(news.values())
 
     def watch(self, answer: Array, batch: Batch) -> tuple[float, float] | None:
@@ -183,7 +209,7 @@ class Drift:
         arrays |= {f"detector.{name}": array for name, array in self.detector.arrays().items()}
         for reference, sketch in self.sketches.items():
             arrays |= {f"{reference}.{name}": array for name, array in sketch.arrays().items()}
-        return {"levels": [[*key, level] for key, level in self.levels.items()], "unit": self.unit}, arrays
+        return {"told": [[*key, *value] for key, value in self.told.items()], "unit": self.unit}, arrays
 
     @classmethod
     def load(cls, state: Mapping[str, Any], arrays: Mapping[str, Array]) -> Drift:
@@ -191,7 +217,7 @@ class Drift:
         return cls(
             Grid(arrays["grid.centre"], arrays["grid.scale"]),
             {reference: Sketch.from_arrays(part(dict(arrays), reference)) for reference in REFERENCES},
-            {(reference, what, column): level for reference, what, column, level in state["levels"]},
+            {(reference, what, column): (level, n_near) for reference, what, column, level, n_near in state["told"]},
             Adwin.from_arrays(part(dict(arrays), "detector")),
             state["unit"],
         )

@@ -1,14 +1,16 @@
 """Sketches: how the values of each column are distributed, in a few kilobytes that add up.
 
 A sketch counts values by column and cell. A category is a cell. A number's cell is one of a grid that the column's
-first values fix for good: the inverse hyperbolic sine of its distance from their median, in steps of a sixteenth of
-their spread near the median and of six percent of the distance far from it. Equal grids make merging exact: a night's
-sketch is the sum of those of its blocks, in any order, and a sketch of a year is the sum of its nights. A frequent
-value needs no bin of its own: its cell is one. Of times only whether they are missing counts: they move every night.
+first values fix: the inverse hyperbolic sine of its distance from their median, in steps of a sixteenth of their spread
+near the median and of six percent of the distance far from it. Equal grids make merging exact: a night's sketch is the
+sum of those of its blocks, in any order, and a sketch of a year is the sum of its nights. A column that outgrows its
+grid starts afresh. A frequent value needs no bin of its own: its cell is one. Of times only whether they are missing
+counts: they move every night.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,11 +31,14 @@ COLUMN_BITS = 32
 MISSING = (1 << COLUMN_BITS) - 1
 """The cell, in every column, of missing values."""
 
-SPREAD = 1.349
-"""Interquartile range of a normal distribution, in standard deviations."""
+SPREAD = 0.6745
+"""Median distance of a normal distribution from its median, in standard deviations."""
 
 MIN_SPREAD = 1e-6
 """Share of a constant's size (at least 1) that is taken for its spread: cells, before there is anything to go by."""
+
+MIN_ROWS = 50
+"""Values beside the median that it takes to say that a grid is too coarse for them."""
 
 
 class Tracked(NamedTuple):
@@ -72,13 +77,28 @@ class Grid:
         """Return the grid with the columns of numbers that have values for the first time, in a sample of rows."""
         unknown = np.full(len(schema.columns) - len(self.centre), np.nan)
         centre, scale = np.append(self.centre, unknown), np.append(self.scale, unknown)
-        for index, column, place in tracked(schema):
-            if column.kind != "categorical" and np.isnan(centre[index]):
-                values = sample.x_num[:, place]
-                values = values[~np.isnan(values)]
-                if len(values):
-                    centre[index], scale[index] = np.median(values), _spread(values)
+        for index, values in _numbers(schema, sample):
+            if np.isnan(centre[index]) and len(values):
+                centre[index], distances = _distances(values)
+                scale[index] = _spread(distances) or MIN_SPREAD * max(abs(centre[index]), 1.0)
         return Grid(centre, scale)
+
+    def coarse(self, schema: Schema, sample: Batch) -> list[int]:
+        """Return the columns whose cells, where the sample's values are, are wider than the values' own spread."""
+        return [index for index, values in _numbers(schema, sample) if self._is_coarse(index, values)]
+
+    def _is_coarse(self, index: int, values: Array) -> bool:
+        if len(values) < MIN_ROWS:
+            return False
+        median, distances = _distances(values)
+        width = math.hypot(self.scale[index], median - self.centre[index]) / STEPS
+        return len(distances) >= MIN_ROWS and width > _spread(distances)
+
+    def without(self, columns: list[int]) -> Grid:
+        """Return the grid that waits for new values of some columns."""
+        centre = self.centre.copy()
+        centre[columns] = np.nan
+        return Grid(centre, self.scale)
 
     def cells(self, index: int, values: Array) -> Array:
         """Return the cell (int64 [n]) of each number (float64 [n]) of a column; `N_CELLS` where it is missing."""
@@ -88,11 +108,27 @@ class Grid:
         return np.where(np.isnan(cells), N_CELLS, cells).astype(np.int64)
 
 
-def _spread(values: Array) -> float:
-    """Return a robust standard deviation; the usual one where half of the values are equal."""
-    low, high = np.quantile(values, [0.25, 0.75])
-    spread = (high - low) / SPREAD or float(values.std())
-    return float(spread or MIN_SPREAD * max(abs(float(values[0])), 1.0))
+def _numbers(schema: Schema, sample: Batch) -> Iterator[tuple[int, Array]]:
+    """Yield each column of numbers that a grid is for, and its values that are there."""
+    for index, column, place in tracked(schema):
+        if column.kind not in {"categorical", "datetime"}:
+            values = sample.x_num[:, place]
+            yield index, values[~np.isnan(values)]
+
+
+def _distances(values: Array) -> tuple[float, Array]:
+    """Return the median, and how far from it the values beside it lie."""
+    median = float(np.median(values))
+    with np.errstate(over="ignore"):  # two numbers of 1e308 may be infinitely far apart
+        return median, np.abs(values[values != median] - median)
+
+
+def _spread(distances: Array) -> float:
+    """Return a robust standard deviation, of values beside the median; 0 where there is none.
+
+    A value that most rows have would make every other robust measure 0, and one outlier the standard deviation large.
+    """
+    return float(np.median(distances) / SPREAD) if len(distances) else 0.0
 
 
 @dataclass(frozen=True)
@@ -119,8 +155,12 @@ class Sketch:
 
     def adopted(self, other: Sketch) -> Sketch:
         """Return the sketch with the columns that only the other one has."""
-        new = ~np.isin(other.keys >> COLUMN_BITS, self.keys >> COLUMN_BITS)
-        return self.merged(Sketch(other.keys[new], other.counts[new]))
+        return self.merged(other.without(np.unique(self.keys >> COLUMN_BITS)))
+
+    def without(self, columns: Array | list[int]) -> Sketch:
+        """Return the sketch of the other columns."""
+        kept = ~np.isin(self.keys >> COLUMN_BITS, columns)
+        return Sketch(self.keys[kept], self.counts[kept])
 
     def column(self, index: int) -> tuple[Array, Array]:
         """Return the cells (int64 [k], ascending) of a column, and their counts."""
