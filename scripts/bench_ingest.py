@@ -1,8 +1,10 @@
 """How fast CSV becomes staged arrays, beside pandas' C reader, and how much memory a large night takes.
 
 Speed: from a CSV file of n rows x 20 columns (a key, 18 numbers, a label) to the encoded arrays that learners take,
-staging, duplicate check and rejects included, against `pandas.read_csv` to floats; both in processes of their own, in
-turns, medians of the rounds. Memory: the peak RSS of `nightfit train`, deep and linear, on first nights of each size.
+staging, duplicate check and rejects included, against `pandas.read_csv` to floats (from 3.1 on in threads, as nightfit,
+so that it is measured with one as well); all in processes of their own, in turns, medians of the rounds, and of their
+CPU seconds, which tell more on a busy machine. Memory: the peak RSS of `nightfit train`, deep and linear, on first
+nights of each size.
 
     python scripts/bench_ingest.py --rows 1000000 --rounds 5
     python scripts/bench_ingest.py --memory 10000 1000000 10000000
@@ -17,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +30,18 @@ import pyarrow.csv as pacsv
 N_NUMBERS = 18
 WRITE_ROWS = 1_000_000
 CONFIG = 'name = "p"\ntarget = "y"\nkey = "id"\n[[sources]]\nurl = "rows.csv"\n'
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Seconds by the wall and of the CPU; running from its making on, until it is stopped."""
+
+    wall_s: float = field(default_factory=time.perf_counter)
+    cpu_s: float = field(default_factory=time.process_time)
+
+    def stopped(self) -> Clock:
+        """Return what went by."""
+        return Clock(time.perf_counter() - self.wall_s, time.process_time() - self.cpu_s)
 
 
 def write(path: Path, n: int) -> None:
@@ -40,16 +56,25 @@ def write(path: Path, n: int) -> None:
             pacsv.write_csv(pa.table(columns), file, pacsv.WriteOptions(include_header=start == 0))
 
 
-def pandas_reads(path: Path) -> float:
+def pandas_reads(path: Path) -> Clock:
     """Return the seconds of pandas."""
     import pandas as pd
 
-    started = time.perf_counter()
+    clock = Clock()
     pd.read_csv(path, dtype=float)
-    return time.perf_counter() - started
+    return clock.stopped()
 
 
-def nightfit_reads(path: Path) -> float:
+def pandas_reads_in_one_thread(path: Path) -> Clock:
+    """Return the seconds of pandas without its threads, which versions before 3.1 do not have."""
+    import pandas as pd
+
+    with suppress(KeyError):
+        pd.set_option("mode.max_threads", 1)
+    return pandas_reads(path)
+
+
+def nightfit_reads(path: Path) -> Clock:
     """Return the seconds from the file to staged arrays, of a night whose columns are known; imports left out."""
     import pandas as pd  # noqa: F401 - which hashes text, and is imported when it first does
 
@@ -58,6 +83,7 @@ def nightfit_reads(path: Path) -> float:
     from nightfit.fates import Fate
     from nightfit.known import Known
     from nightfit.schema import Rules, Schema
+    from nightfit.sources.base import Numbers
     from nightfit.sources.files import FileSource
     from nightfit.sources.increment import read_increment
 
@@ -66,8 +92,9 @@ def nightfit_reads(path: Path) -> float:
     schema = Schema().with_columns(columns)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory(prefix="nightfit-bench-") as name:
         folder = Path(name)
-        started = time.perf_counter()
-        increment = read_increment([FileSource(name="a", path=path, root=folder)], {}, folder / "raw")
+        clock = Clock()
+        source, numbers = FileSource(name="a", path=path, root=folder), Numbers(frozenset(columns), ("",))
+        increment = read_increment([source], {}, folder / "raw", numbers=numbers)
         schema = adopt(schema, (part.table for part in increment.parts), rules)
         nothing = np.zeros(0, np.uint64)
         night = clean(
@@ -75,30 +102,38 @@ def nightfit_reads(path: Path) -> float:
         )
         schema = night.grown(schema)
         rows = stage(night.encode(schema, Fate.LEARNED, Fate.HELD_OUT), folder / "staged")
-        seconds = time.perf_counter() - started
+        clock = clock.stopped()
         assert len(rows) == increment.n_rows
-    return seconds
+    return clock
 
 
-READERS = {"pandas": pandas_reads, "nightfit": nightfit_reads}
+READERS = {
+    "pandas": pandas_reads,
+    "pandas, one thread": pandas_reads_in_one_thread,
+    "nightfit": nightfit_reads,
+}
 
 
 def speed(n: int, rounds: int) -> None:
-    """Print both readers' seconds, and the ratio of their medians."""
+    """Print the readers' seconds, and the ratios of their medians."""
     with tempfile.TemporaryDirectory(prefix="nightfit-bench-") as folder:
         path = Path(folder) / "rows.csv"
         write(path, n)
-        seconds: dict[str, list[float]] = {name: [] for name in READERS}
+        found: dict[str, list[Clock]] = {name: [] for name in READERS}
         for _ in range(rounds):
-            for name, taken in seconds.items():
+            for name, taken in found.items():
                 said = subprocess.run(
                     [sys.executable, __file__, "--only", name, str(path)], check=True, capture_output=True, text=True
                 )
-                taken.append(float(said.stdout))
-    for name, taken in seconds.items():
-        print(f"{name:<10}{statistics.median(taken):>8.2f} s   ({', '.join(f'{s:.2f}' for s in taken)})")
-    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
-    print(f"nightfit reads at {medians['pandas'] / medians['nightfit']:.2f}x the speed of pandas")
+                taken.append(Clock(*map(float, said.stdout.split())))
+    wall = {name: statistics.median(clock.wall_s for clock in taken) for name, taken in found.items()}
+    cpu = {name: statistics.median(clock.cpu_s for clock in taken) for name, taken in found.items()}
+    for name, taken in found.items():
+        each = ", ".join(f"{clock.wall_s:.2f}" for clock in taken)
+        print(f"{name:<20}{wall[name]:>6.2f} s   {cpu[name]:>5.2f} CPU s   ({each})")
+    for name in (name for name in READERS if name != "nightfit"):
+        speeds = [seconds[name] / seconds["nightfit"] for seconds in (wall, cpu)]
+        print(f"nightfit reads at {speeds[0]:.2f}x the speed of {name} ({speeds[1]:.2f}x by CPU seconds)")
 
 
 def memory(n: int) -> None:
@@ -125,7 +160,8 @@ def main() -> None:
     parser.add_argument("--one-night", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.only:
-        print(READERS[asked.only[0]](Path(asked.only[1])))
+        clock = READERS[asked.only[0]](Path(asked.only[1]))
+        print(clock.wall_s, clock.cpu_s)
     elif asked.write:
         write(Path(asked.write[1]), int(asked.write[0]))
     elif asked.one_night:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+pytest_plugins = ["shop"]
+
 CONFIG = """
 name = "shop"
 target = "bought"

@@ -56,6 +56,15 @@ def test_rows_after_it_are_read_again_and_every_row_is_accounted_once(pipe: Pipe
     assert (pipe.counts()["read"], len(pipe.keys()), len(pipe.known_keys())) == (300, 300, 300)
 
 
+def test_damage_of_what_was_put_back_is_in_nobodys_way(pipe: Pipe) -> None:
+    """An entry that put a version back has all of its files: where that version rots, others can be promoted still."""
+    back(pipe, 2)
+    (pipe.lineage().path(2) / "manifest.json").write_text("rot")
+    assert back(pipe, 3)[1]
+    assert prune(pipe.lineage(), 1) == [1, 4]
+    assert pipe.head().parent == 3
+
+
 def test_going_back_twice_leaves_one_entry(pipe: Pipe) -> None:
     """A version whose state serves already is not committed again, however it came to serve."""
     assert back(pipe, 3)[1] is False

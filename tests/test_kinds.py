@@ -12,7 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nightfit.errors import DataError
-from nightfit.kinds import CATEGORY_LENGTH, LIMIT, Kind, as_text, infer_kind, is_quantity, parse
+from nightfit.kinds import Kind, as_text, infer_kind, is_quantity, parse
+from nightfit.values import CATEGORY_LENGTH, LIMIT
 
 BAD = "of another kind"
 UTC = dt.UTC

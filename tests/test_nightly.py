@@ -78,6 +78,22 @@ def test_equal_cursors_share_one_read(pipe: Pipe, reads: list[Path]) -> None:
     assert len(reads) == 4, "from then on all three stand at the same place"
 
 
+def test_only_what_all_models_know_as_numbers_is_read_as_numbers(pipe: Pipe, reads: list[Path]) -> None:
+    """A column that one model of a shared read knows as categories comes as text: "05" is another one than "5"."""
+    pipe.append(make_rows(60, z="1"))
+    pipe.nights()
+    pipe.config = TWO + '[schema]\ncategorical = ["z"]\n'
+    pipe.nights()
+    pipe.config = TWO
+    pipe.append([*make_rows(60, start=100, z="05"), *make_rows(60, start=200, z="5")])
+    assert {name: result.rows.read for name, result in pipe.nights().items()} == {"linear": 120, "other": 120}
+    assert len(reads) == 4, "the last night was one read for both"
+    schemas: list[Any] = [pipe.head(name).state["schema"] for name in ("linear", "other")]
+    of_linear, of_other = ({column["name"]: column for column in schema["columns"]}["z"] for schema in schemas)
+    assert of_linear["kind"] == "numeric"
+    assert set(of_other["categories"]) == {"1", "05", "5"}
+
+
 def test_one_model_that_fails_leaves_the_others_right(pipe: Pipe) -> None:
     """A model whose night fails is told of, after every other one has had its night and was committed."""
     pipe.config = CONFIG.replace("[models.linear]", "[models.deep]\n[models.linear]")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nightfit.acts import promote
+from nightfit.acts import promote, rollback
+from nightfit.prune import prune
 from nightfit.verify import verify
 from pipe import CONFIG, Pipe, make_rows
 
@@ -46,10 +47,21 @@ def test_what_a_night_or_a_rollback_needs_stays(tmp_path: Path) -> None:
     assert [v for v in range(1, 7) if has_tensors(pipe, v)] == [5, 6]
 
 
+def test_what_was_put_back_can_be_rolled_back_to(tmp_path: Path) -> None:
+    """After a promotion, a night, and pruning all but the newest, the state before the night can still serve again."""
+    pipe = Pipe(tmp_path, CONFIG.replace("[[sources]]", "[store]\nkeep = 9\n[[sources]]", 1))
+    nights(pipe, 4)
+    promote(pipe.lineage(), 2, now=NOW)
+    nights(pipe, 1, start=4)
+    prune(pipe.lineage(), 1, thorough=True)
+    assert [v for v in range(1, 7) if has_tensors(pipe, v)] == [2, 5, 6]
+    head, is_new = rollback(pipe.lineage(), now=NOW)
+    assert is_new
+    assert head.files == pipe.lineage().manifest(2).files
+
+
 def test_segments_go_when_no_kept_version_names_them(tmp_path: Path) -> None:
     """Known rows outlive the version that met them, for as long as a kept version knows them, and no longer."""
-    from nightfit.prune import prune
-
     pipe = Pipe(tmp_path)
     nights(pipe, 4)
     prune(pipe.lineage(), 1, thorough=True)

@@ -65,8 +65,7 @@ def test_the_plan_of_faults_is_automated() -> None:
 @needs_strace
 def test_a_commit_that_does_not_sync_is_noticed(tmp_path: Path) -> None:
     """The check of the order of calls finds each sync that is left out of a real night's trace."""
-    with zygote() as ready:
-        night = Night(tmp_path, "[models.linear]\n", ready)
+    night = Night(tmp_path, "[models.linear]\n", zygote())
     store = night.pipeline.folder
     assert syscalls.unsafe(night.calls, store) == []
     syncs = [i for i, call in enumerate(night.calls) if call.name in SYNCING]
@@ -84,4 +83,5 @@ def test_a_line_of_a_trace_is_read() -> None:
     assert call
     assert call.paths == ("/s/a",)
     assert parse('17 openat(AT_FDCWD</x>, "/s/a", O_RDONLY) = 3</s/a>') is None
+    assert parse('17    mkdir("/s", 0700) = 0'), "short ids of processes are padded"
     assert parse("17 <... write resumed>) = 6") is None

@@ -77,9 +77,10 @@ def small_disks(night: Night, n_sizes: int) -> Result:
 def run(seed: int, dose: Dose) -> list[Result]:
     """Have the baseline's night on disks that fail, and on disks that are too small."""
     is_full = dose == "full"
-    with tempfile.TemporaryDirectory(prefix="nightfit-disk-") as folder, zygote() as ready:
+    ready = zygote()
+    with tempfile.TemporaryDirectory(prefix="nightfit-disk-") as folder:
         night = Night(Path(folder).resolve(), "[models.linear]\n", ready)
         return [
-            *errors(night, seed=seed, n_points=None if is_full else 5),
-            small_disks(night, N_SIZES if is_full else 4),
+            *errors(night, seed=seed, n_points=None if is_full else 3),
+            small_disks(night, N_SIZES if is_full else 3),
         ]

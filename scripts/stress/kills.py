@@ -106,8 +106,9 @@ class Stress:
 
 def run(seed: int, dose: Dose) -> list[Result]:
     """Kill at random moments, nearly all of them after the imports."""
-    kills, nights = (500, 60) if dose == "full" else (8, 2)
-    with tempfile.TemporaryDirectory(prefix="nightfit-kills-") as folder, zygote() as ready:
+    kills, nights = (500, 60) if dose == "full" else (5, 2)
+    ready = zygote()
+    with tempfile.TemporaryDirectory(prefix="nightfit-kills-") as folder:
         report = Stress(Path(folder), ready, seed=seed, n_rows=40, share_imports=0.02).run(kills, nights)
     moments = ", ".join(f"{n} {moment}" for moment, n in sorted(report.kills.items()))
     return [

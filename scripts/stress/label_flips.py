@@ -34,8 +34,8 @@ from nightfit.metrics import row_losses
 from nightfit.night import Request
 from nightfit.nightly import NightResult
 from nightfit.nightly import run as run_night
-from nightfit.predict import load_version
 from nightfit.store import Lineage, Store
+from nightfit.version import load_version
 from stress.streams import Generated, OfFile, Stream, exchanged
 from stress.table import Dose, Result, show
 

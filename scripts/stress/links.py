@@ -28,7 +28,8 @@ def contents(folder: Path) -> dict[str, object]:
 def run(seed: int, dose: Dose) -> list[Result]:
     """Swap each file and folder for a link, and train and verify."""
     wrong = list[str]()
-    with tempfile.TemporaryDirectory(prefix="nightfit-links-") as name, zygote() as ready:
+    ready = zygote()
+    with tempfile.TemporaryDirectory(prefix="nightfit-links-") as name:
         folder = Path(name).resolve()
         pipeline, away = with_every_file(folder / "p"), folder / "away"
         copies, store = Copies(pipeline, folder / "before"), pipeline.folder

@@ -69,7 +69,8 @@ def run(seed: int, dose: Dose) -> list[Result]:
     """Try each name in each place, and some (in the full dose: all) on the command line."""
     wrong, names = list[str](), corpus(seed)
     typed = names if dose == "full" else names[:4]
-    with tempfile.TemporaryDirectory(prefix="nightfit-names-") as folder, zygote() as ready:
+    ready = zygote()
+    with tempfile.TemporaryDirectory(prefix="nightfit-names-") as folder:
         pipeline = with_every_file(Path(folder) / "p")
         (lineage,) = pipeline.lineages()
         manifest, before = lineage.manifest(HEAD), outside(pipeline)

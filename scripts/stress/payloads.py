@@ -113,7 +113,8 @@ def run(seed: int, dose: Dose) -> list[Result]:
     """Plant each payload in each slot."""
     del seed  # nothing is drawn: every payload goes into every slot
     wrong, n = list[str](), 0
-    with tempfile.TemporaryDirectory(prefix="nightfit-payloads-") as folder, zygote() as ready:
+    ready = zygote()
+    with tempfile.TemporaryDirectory(prefix="nightfit-payloads-") as folder:
         marker, pipeline = Path(folder) / "executed", with_every_file(Path(folder) / "p")
         pipeline.append([(40_000 + i, i % 2 - 0.5, "a", i % 2) for i in range(50)])  # so that training has to load all
         copies, (lineage,) = Copies(pipeline, Path(folder) / "before"), pipeline.lineages()

@@ -55,10 +55,9 @@ def _is_synced(calls: Sequence[Call], path: str) -> bool:
 
 def stress(folder: Path, models: str, *, seed: int, n_points: int | None) -> tuple[Night, int, list[str]]:
     """Kill at all points of a night, or at some; return it, how often it was killed, and what was wrong."""
-    with zygote() as ready:
-        night = Night(folder, models, ready)
-        chosen = night.points if n_points is None else chance(seed, models).sample(night.points, n_points)
-        return night, len(chosen), [what for point in chosen for what in night.broken(point, KILL)]
+    night = Night(folder, models, zygote())
+    chosen = night.points if n_points is None else chance(seed, models).sample(night.points, n_points)
+    return night, len(chosen), [what for point in chosen for what in night.broken(point, KILL)]
 
 
 def run(seed: int, dose: Dose) -> list[Result]:
@@ -67,7 +66,7 @@ def run(seed: int, dose: Dose) -> list[Result]:
     found = []
     for models in nights:
         with tempfile.TemporaryDirectory(prefix="nightfit-syscalls-") as folder:
-            night, n, wrong = stress(Path(folder).resolve(), models, seed=seed, n_points=None if dose == "full" else 12)
+            night, n, wrong = stress(Path(folder).resolve(), models, seed=seed, n_points=None if dose == "full" else 8)
             order = unsafe(night.calls, night.pipeline.folder)
         name = " ".join(models.split())
         figure = "; ".join(wrong[:3]) or f"{n} of {n}"

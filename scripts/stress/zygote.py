@@ -6,7 +6,9 @@ and are the same in every run.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
+import functools
 import json
 import os
 import signal
@@ -14,13 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 PR_SET_PTRACER = 0x59616D61
 
@@ -79,18 +80,17 @@ class Zygote:
         return self.wait(pid)
 
 
-@contextmanager
-def zygote() -> Iterator[Zygote]:
-    """Give a process that has imported everything; its children end before it."""
+@functools.cache
+def zygote() -> Zygote:
+    """Give the process that has imported everything: one for all stresses, which ends with this process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads do not survive a fork
-    with tempfile.TemporaryDirectory(prefix="nightfit-zygote-") as folder:
-        process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        try:
-            yield Zygote(process, Path(folder))
-        finally:
-            process.communicate()  # its stdin ends, and it
+    folder = tempfile.TemporaryDirectory(prefix="nightfit-zygote-")
+    process = subprocess.Popen(
+        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    atexit.register(folder.cleanup)
+    atexit.register(process.communicate)  # its stdin ends, and it; before the folder goes
+    return Zygote(process, Path(folder.name))
 
 
 def _serve() -> None:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -142,32 +143,47 @@ def _in_memory(block: Batch | StagedBatch) -> Batch:
 def stage(batches: Iterable[Batch], folder: Path) -> Rows:
     """Write batches to `folder` as whole blocks, so that a night of any size fits; a single block stays in memory."""
     blocks: list[Batch | StagedBatch] = []
-    for i, block in enumerate(_rechunk(batches)):
+    for i, pieces in enumerate(_pieces(batches)):
         if i == 1:
-            blocks = [_spill(blocks[0], folder / f"{0:06d}")]  # type: ignore[arg-type]
-        blocks.append(_spill(block, folder / f"{i:06d}") if i else block)
+            blocks = [_spill(blocks, folder / f"{0:06d}")]  # type: ignore[arg-type]
+        blocks.append(_spill(pieces, folder / f"{i:06d}") if i else concat(pieces))
     return Rows(blocks)
 
 
-def _rechunk(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Join small batches until a block is full: shuffling within a block needs large ones."""
+def _pieces(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """Hold small batches until they are a full block: shuffling within a block needs large ones."""
     held: list[Batch] = []
-    n_held = 0
     for batch in batches:
         held.append(batch)
-        n_held += len(batch)
-        if n_held >= BLOCK_ROWS:
-            yield concat(held)
-            held, n_held = [], 0
+        if sum(map(len, held)) >= BLOCK_ROWS:
+            yield held
+            held = []
     if held:
-        yield concat(held)
+        yield held
 
 
-def _spill(batch: Batch, stem: Path) -> StagedBatch:
+def save_array(path: Path, array: Array) -> None:
+    """Write an array for `np.load`; raises `OSError` where the disk is full.
+
+    Into a file numpy writes through a stream of C's, whose last bytes may be lost without a word; into anything else
+    that can write it does so in Python.
+    """
+    with path.open("wb") as file:
+        np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
+
+
+def _spill(pieces: Sequence[Batch], stem: Path) -> StagedBatch:
+    """Write batches as one; they are not joined in memory."""
     stem.parent.mkdir(parents=True, exist_ok=True)
+    n = sum(map(len, pieces))
     for field in fields(Batch):
-        np.save(_path(stem, field.name), getattr(batch, field.name), allow_pickle=False)
-    return StagedBatch(stem, len(batch))
+        arrays = [np.ascontiguousarray(getattr(piece, field.name)) for piece in pieces]
+        header = np.lib.format.header_data_from_array_1_0(arrays[0]) | {"shape": (n, *arrays[0].shape[1:])}
+        with _path(stem, field.name).open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for array in arrays:
+                file.write(array.data)  # not `tofile`, for the reason that `save_array` names
+    return StagedBatch(stem, n)
 
 
 def _path(stem: Path, name: str) -> Path:

@@ -10,7 +10,7 @@ the learner says and however the data were chosen (`Calibration.observe` has the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -69,15 +69,26 @@ class Calibration:
 
     def apply(self, proba: Array) -> Array:
         """Temper probabilities [n, K] and mix them with the prior."""
+        return self.fixed()(proba)
+
+    def fixed(self) -> Callable[[Array], Array]:
+        """Return `apply` as it is now; what is learned later does not change it."""
         temperature, share = self.chosen
         kept = (1 - share) * (1 - self.guard)
-        mixed = np.asarray(kept * tempered(proba, temperature) + (1 - kept) * self.prior)
+        prior = self.prior
+        rest = (1 - kept) * prior
         new = (self.counts > 0) & (self.counts < 1)
-        if new.any() and not new.all():  # no learner can tell them yet: they keep all of the prior's share
-            mixed[:, new] = 0
-            mixed *= (1 - self.prior[new].sum()) / mixed.sum(1, keepdims=True)
-            mixed[:, new] = self.prior[new]
-        return mixed
+        fresh = bool(new.any() and not new.all())
+
+        def apply(proba: Array) -> Array:
+            mixed = np.asarray(kept * tempered(proba, temperature) + rest)
+            if fresh:  # no learner can tell them yet: they keep all of the prior's share
+                mixed[:, new] = 0
+                mixed *= (1 - prior[new].sum()) / mixed.sum(1, keepdims=True)
+                mixed[:, new] = prior[new]
+            return mixed
+
+        return apply
 
     def observe(self, proba: Array, y: Array) -> None:
         """Learn from raw probabilities [n, K] of rows and their classes; rows of unknown classes say nothing.

@@ -7,7 +7,6 @@ schema to encode; `settling` then finds duplicates and conflicts over the whole 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightfit.ahead import map_ahead
 from nightfit.batch import Array
 from nightfit.errors import DataError, UsageError
 from nightfit.fates import CleanNight, CleanPart, Fate, Hashes, Reject, Rejects
 from nightfit.identity import hash_positions, hash_text, hash_word, mix
-from nightfit.kinds import as_text, infer_kind, is_quantity, parse
+from nightfit.kinds import as_text, infer_kind, is_quantity, parse, whole
 from nightfit.known import Known
 from nightfit.pending import KEY_PARTS, Pending, expire
 from nightfit.schema import Rules, Schema, Task
@@ -29,9 +29,6 @@ from nightfit.settling import settle
 from nightfit.sources.increment import Increment, Part
 
 _INFER_ROWS = 65_536
-
-N_THREADS = 2
-"""Chunks that are parsed at a time: Arrow and numpy let go of the interpreter. More would hold more in memory."""
 
 
 def adopt(schema: Schema, tables: Iterable[Any], rules: Rules) -> Schema:
@@ -48,7 +45,7 @@ def adopt(schema: Schema, tables: Iterable[Any], rules: Rules) -> Schema:
         for name in (name for name in table.column_names if name not in skip):
             held = samples.setdefault(name, [])
             if (n_left := _INFER_ROWS - sum(map(len, held))) > 0:
-                held.append(as_text(table[name].slice(0, n_left).combine_chunks(), rules.schema.missing).drop_null())
+                held.append(as_text(whole(table[name].slice(0, n_left)), rules.schema.missing).drop_null())
     kinds = {name: infer_kind(pa.concat_arrays(texts)) for name, texts in samples.items()}
     hints = rules.schema.categorical
     return schema.with_columns(
@@ -60,7 +57,7 @@ def guess_task(tables: Iterable[Any], rules: Rules) -> Task:
     """Guess from the targets of the tables (of the first 65,536 rows that have one) whether they are a quantity."""
     texts: list[Any] = []
     for table in (table for table in tables if _has_target(table, rules)):
-        texts.append(as_text(table[rules.target].combine_chunks(), rules.schema.missing).drop_null())
+        texts.append(as_text(whole(table[rules.target]), rules.schema.missing).drop_null())
         if sum(map(len, texts)) >= _INFER_ROWS:
             break
     return "regression" if texts and is_quantity(pa.concat_arrays(texts)) else "classification"
@@ -72,7 +69,7 @@ def _has_target(table: Any, rules: Rules) -> bool:  # noqa: ANN401
 
 def target_of(table: Any, rules: Rules, task: Task) -> Any:  # noqa: ANN401
     """Return the target as labels (text) or numbers, null where a row has none."""
-    column = table[rules.target].combine_chunks()
+    column = whole(table[rules.target])
     if task == "regression":
         return parse(column, "numeric", rules.schema.missing)[0]
     return as_text(column, rules.schema.missing)
@@ -84,7 +81,7 @@ def parse_features(table: Any, schema: Schema, missing: tuple[str, ...]) -> tupl
     bad: dict[str, Array] = {}
     there = dict(zip(table.column_names, table.columns, strict=True))
     for column in (column for column in schema.columns if column.name in there):
-        columns[column.name], bad[column.name] = parse(there[column.name].combine_chunks(), column.kind, missing)
+        columns[column.name], bad[column.name] = parse(whole(there[column.name]), column.kind, missing)
     return (pa.table(columns) if columns else _no_columns(table.num_rows)), bad
 
 
@@ -119,17 +116,15 @@ def clean(
     )
     _check_target(increment, rules, night.delivered)
     night.parts += (pending or Pending()).parts(rules, folder)
-    stems = {part: folder / part.path.stem for part in (*increment.parts, *increment.looked_up)}
     for part in increment.parts:
         night.n_bad += len(part.bad)
         _check_columns(part, schema, rules, night.delivered.setdefault(part.source, set()))
-    with ThreadPoolExecutor(N_THREADS) as pool:
-        parse = partial(_parse, schema=schema, rules=rules, new=new)
-        for part, (parsed, rejects) in zip(stems, pool.map(parse, stems, stems.values()), strict=True):
-            night.rejects.add([Reject(part.place, bad.row, "", "", bad.reason, bad.text) for bad in part.bad])
-            night.rejects.add(rejects)
-            if part.n:
-                night.parts.append(parsed)
+    parse = partial(_parse, folder=folder, schema=schema, rules=rules, new=new)
+    for part, parsed, rejects in map_ahead(parse, (*increment.parts, *increment.looked_up)):
+        night.rejects.add([Reject(part.place, bad.row, "", "", bad.reason, bad.text) for bad in part.bad])
+        night.rejects.add(rejects)
+        if part.n:
+            night.parts.append(parsed)
     waiting = (pending or Pending()).key_hashes
     for asked in (parsed for parsed in night.parts if parsed.looked_up):  # by other models, too
         asked.fates[~np.isin(asked.hashes.keys, waiting)] = Fate.REJECTED
@@ -144,7 +139,7 @@ def labels_found(increment: Increment, rules: Rules, pending: Pending) -> dict[s
     for part in increment.looked_up:
         keys, labels = (
             _keys(part.table, rules),
-            as_text(part.table[rules.target].combine_chunks(), rules.schema.missing),
+            as_text(whole(part.table[rules.target]), rules.schema.missing),
         )
         pairs = zip(keys.to_pylist(), labels.to_pylist(), strict=True)
         found.update((key, label) for key, label in pairs if label is not None and key in waiting)
@@ -152,17 +147,17 @@ def labels_found(increment: Increment, rules: Rules, pending: Pending) -> dict[s
 
 
 def _parse(
-    part: Part, stem: Path, *, schema: Schema, rules: Rules, new: frozenset[str]
-) -> tuple[CleanPart, list[Reject]]:
+    part: Part, *, folder: Path, schema: Schema, rules: Rules, new: frozenset[str]
+) -> tuple[Part, CleanPart, list[Reject]]:
     """Parse one chunk: stage its features, hash its keys and values, reject what is of another kind."""
-    whole = part.table
-    table = whole.drop_columns([name for name in rules.schema.drop if name in whole.column_names])
+    raw = part.table
+    table = raw.drop_columns([name for name in rules.schema.drop if name in raw.column_names])
     only_labels = has_only_labels(part, rules)
     if only_labels:
         table = table.select([name for name in table.column_names if name in rules.no_features])
     for name in {rules.target, *rules.key} - set(table.column_names):
         table = table.append_column(name, pa.nulls(part.n, pa.string()))
-    labels = as_text(table[rules.target].combine_chunks(), rules.schema.missing)
+    labels = as_text(whole(table[rules.target]), rules.schema.missing)
     targets = labels if schema.task == "classification" else target_of(table, rules, schema.task)
     keys = _keys(table, rules)
     features, bad = parse_features(table, schema, rules.schema.missing)
@@ -175,11 +170,12 @@ def _parse(
     for column in (column for column in schema.columns if column.name in bad):
         check.reject(bad[column.name], column.name, f"must be {_AN[column.kind]}")
     staged = {name: features[name] for name in bad} | {rules.target: targets}  # neither target nor key is a feature
-    dropped = [c for c in schema.columns if c.name in rules.schema.drop and c.name in whole.column_names]
-    were = {c.name: parse(whole[c.name].combine_chunks(), c.kind, rules.schema.missing)[0] for c in dropped}
+    dropped = [c for c in schema.columns if c.name in rules.schema.drop and c.name in raw.column_names]
+    were = {c.name: parse(whole(raw[c.name]), c.kind, rules.schema.missing)[0] for c in dropped}
+    table = pa.table(staged if keys is None else {**staged, rules.key[0]: keys})
     parsed = CleanPart.staged(
-        stem,
-        pa.table(staged if keys is None else {**staged, rules.key[0]: keys}),
+        folder / part.path.stem,
+        table,
         Hashes(
             _key_hash(part, keys, rules), *_value_hashes(staged, were, rules.target, new), part.rows.astype(np.uint64)
         ),
@@ -188,8 +184,20 @@ def _parse(
         has_features=not only_labels,
         is_sparse=part.is_sparse and rules.waits,
         looked_up=part.looked_up,
+        raw=part.path,
+        borrowed=tuple(name for name in table.column_names if _is_of(raw, name, table[name])),
     )
-    return parsed, check.rejects
+    return part, parsed, check.rejects
+
+
+def _is_of(table: Any, name: str, column: Any) -> bool:  # noqa: ANN401 - pyarrow ships no types
+    """Say whether a column is that of the table, the very bytes."""
+    if name not in table.column_names or table[name].type != column.type:
+        return False
+    own, other = (
+        [buffer and buffer.address for chunk in c.chunks for buffer in chunk.buffers()] for c in (column, table[name])
+    )
+    return own == other
 
 
 class _Check:
@@ -202,6 +210,8 @@ class _Check:
 
     def reject(self, mask: Array, column: str, reason: str) -> None:
         """Reject the rows of a mask (bool [n]) that are not rejected yet."""
+        if not mask.any():
+            return
         fresh = np.flatnonzero(mask & (self.fates != Fate.REJECTED))
         self.fates[fresh] = Fate.REJECTED
         if not len(fresh) or self._part.looked_up:
@@ -220,7 +230,7 @@ def _value_hashes(
 
     What is dropped since a row was met is part of its old hash.
     """
-    hashes = {name: _value_hash(name, _whole(column)) for name, column in columns.items()}
+    hashes = {name: _value_hash(name, whole(column)) for name, column in columns.items()}
     n = len(hashes[target])
     values, added = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
     for name, h in hashes.items():
@@ -230,10 +240,6 @@ def _value_hashes(
     for name, column in dropped.items():
         added -= _value_hash(name, column)
     return values, added, hashes[target]
-
-
-def _whole(column: Any) -> Any:  # noqa: ANN401
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 _AN = {
@@ -315,7 +321,7 @@ def _keys(table: Any, rules: Rules) -> Any:  # noqa: ANN401
     """Return the key as text, null where any part of it is missing; None if rows have no key."""
     if not rules.key:
         return None
-    parts = [as_text(table[name].combine_chunks(), rules.schema.missing) for name in rules.key]
+    parts = [as_text(whole(table[name]), rules.schema.missing) for name in rules.key]
     return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, KEY_PARTS)
 
 
@@ -348,8 +354,13 @@ def identities(keys: Sequence[str], rules: Rules, sources: Sequence[str]) -> tup
 def _value_hash(name: str, column: Any) -> Array:  # noqa: ANN401
     """Hash a column's values with its name; missing ones count as 0, so that a new column changes no old hash."""
     if pa.types.is_floating(column.type):
-        numbers = np.asarray(pc.fill_null(column, np.nan).to_numpy(zero_copy_only=False), np.float64) + 0.0
-        h = numbers.view(np.uint64)
+        numbers = column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        h = (numbers + 0.0).view(np.uint64)  # -0.0 is 0.0
     else:
-        h = hash_text(pc.fill_null(column, ""))
-    return np.where(_null(column), np.uint64(0), mix(h + hash_word(name)))
+        words = pc.fill_null(column, "").dictionary_encode()  # of which there are few
+        h = hash_text(words.dictionary)[words.indices.to_numpy()]
+    h += hash_word(name)
+    h = mix(h)
+    if column.null_count:
+        h[_null(column)] = 0
+    return h

@@ -227,6 +227,40 @@ def predict(
 
 
 @app.command()
+def serve(
+    host: Annotated[str, typer.Option(metavar="H", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="The port; 0: any that is free.")] = 8000,
+    model: OnlyModel = None,
+    tokens: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The SHA-256 of bearer tokens, one a line: see `token`.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A name by which the server may be called; repeatable.")
+    ] = None,
+    log_requests: Annotated[bool, typer.Option("--log-requests", help="Log every request, not only events.")] = False,
+    config: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Serve the newest good version over HTTP.
+
+    Follows the head of every lineage without a restart. Another address than loopback needs --tokens.
+    """
+    from nightfit import commands
+
+    commands.serve(host, port, model, tokens, allow_host or [], config, log_requests=log_requests)
+
+
+@app.command()
+def token(as_json: Json = False) -> None:
+    """Make a bearer token for `serve --tokens`.
+
+    Prints the token, which clients send, and its SHA-256, which the server keeps.
+    """
+    from nightfit import commands
+
+    commands.token(as_json=as_json)
+
+
+@app.command()
 def compare(
     data: Annotated[
         str | None,

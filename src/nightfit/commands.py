@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nightfit.config import Config, load, parse
 from nightfit.errors import ConfigError, DataError, UsageError
-from nightfit.history import pick, score_names
+from nightfit.history import lineages, pick, score_names
 from nightfit.inputs import Typed, chunks_of
 from nightfit.lock import pipeline_lock
 from nightfit.metrics import SCORES
@@ -23,9 +23,10 @@ from nightfit.schema import TASKS
 
 if TYPE_CHECKING:
     from nightfit.nightly import NightResult
-    from nightfit.predict import Counts, Version
+    from nightfit.predict import Counts
     from nightfit.schema import Task
     from nightfit.sources.base import Source
+    from nightfit.version import Version
 
 REFUSED = 3
 _SEEDS = 2**32
@@ -169,8 +170,8 @@ def predict(
 def _version(config: Config, name: str, number: int | None, device: str | None) -> tuple[Version, str]:
     """Load a version: the one that is asked for, or the newest accepted one that verifies."""
     from nightfit.checkpoint import WEIGHTS
-    from nightfit.predict import Version, load_version, usable_schema
     from nightfit.store import Store
+    from nightfit.version import Version, load_version, usable_schema
 
     lineage = Store(config.store).pipeline(config.name).lineage(name)
     if number is not None:
@@ -211,6 +212,38 @@ def _print_counts(counts: Counts, version: Version, where: str, output: Path | N
         )  # fmt: skip
     elif output is not None and sys.stdout.isatty():
         show(f"{counts.rows:,} rows scored by version {version.number} on {where}, in {output}")
+
+
+def serve(
+    host: str,
+    port: int,
+    model: str | None,
+    tokens: Path | None,
+    allow_hosts: list[str],
+    path: Path,
+    *,
+    log_requests: bool,
+) -> None:
+    """Serve the heads of lineages over HTTP until a signal says stop."""
+    from nightfit.serving.run import Options, serve
+    from nightfit.serving.tokens import Tokens
+
+    config = load(path)
+    options = Options(
+        host, port, Tokens.read(tokens) if tokens else Tokens(), tuple(allow_hosts), logs_requests=log_requests
+    )
+    serve(lineages(config, model), config.rules, options)
+
+
+def token(*, as_json: bool) -> None:
+    """Print a new bearer token and its digest."""
+    from nightfit.serving.tokens import new_token
+
+    text, digest = new_token()
+    if as_json:
+        print_json({"token": text, "sha256": digest})
+    else:
+        show(f"token   {text}", f"sha256  {digest}")
 
 
 def compare(

@@ -12,8 +12,8 @@ import numpy as np
 from nightfit.batch import Array, Batch
 from nightfit.checkpoint import MEMORY, WEIGHTS, Manifest, unpack
 from nightfit.errors import CheckpointError
-from nightfit.predict import load_version
 from nightfit.schema import Schema
+from nightfit.version import load_version
 
 if TYPE_CHECKING:
     from nightfit.store import Lineage

@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightfit.batch import Array, Batch
+from nightfit.ahead import map_ahead
+from nightfit.batch import Array, Batch, save_array
 from nightfit.schema import Schema
 from nightfit.sources.increment import read_table, write_table
 
@@ -99,6 +100,7 @@ class Hashes(NamedTuple):
 class CleanPart:
     """Parsed rows of one place: features, target and key (text) on disk, as are their hashes; `fates` are uint8 [n].
 
+    Columns that are `borrowed` lie in the table as it was read, `raw`, and are not written again.
     `since` (float64 [n], seconds since 1970) is set for those that were pending before. Of a part that is `looked_up`
     no row counts: it was not read, but asked for. One without features only brings labels, as does a record of
     a sparse one that has none.
@@ -111,17 +113,19 @@ class CleanPart:
     is_sparse: bool = False
     looked_up: bool = False
     since: Array | None = None
+    raw: Path | None = None
+    borrowed: tuple[str, ...] = ()
 
     @classmethod
     def staged(cls, stem: Path, table: Any, hashes: Hashes, **more: Any) -> CleanPart:  # noqa: ANN401
         """Write a part to disk."""
         part = cls(stem=stem, **more)
-        part.write(table)
-        np.save(part._hashes, np.stack(hashes), allow_pickle=False)
+        part.write(table.drop_columns([*part.borrowed]))
+        save_array(part._hashes, np.stack(hashes))
         return part
 
     def write(self, table: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
-        """Write (again) what its table holds."""
+        """Write (again) what its table holds besides what is borrowed, or all of it."""
         path = self.stem.with_suffix(".arrow")
         write_table(table, path.with_suffix(".part"))  # the old one may be mapped still
         path.with_suffix(".part").replace(path)
@@ -139,7 +143,18 @@ class CleanPart:
     @property
     def table(self) -> Any:  # noqa: ANN401
         """The parsed rows, memory-mapped."""
-        return read_table(self.stem.with_suffix(".arrow"))
+        table = read_table(self.stem.with_suffix(".arrow"))
+        if self.raw is None:
+            return table
+        raw = read_table(self.raw)
+        for name in (name for name in self.borrowed if name not in table.column_names):
+            table = table.append_column(name, raw[name])
+        return table
+
+    def select(self, names: Sequence[str]) -> Any:  # noqa: ANN401
+        """Return those of the columns that are there."""
+        table = self.table
+        return table.select([name for name in names if name in table.column_names])
 
     @property
     def hashes(self) -> Hashes:
@@ -175,21 +190,25 @@ class CleanNight:
 
     def encode(self, schema: Schema, *fates: Fate) -> Iterator[Batch]:
         """Yield the rows of the given fates, in order, as one schema sees them."""
-        for part, mask in self.select(*fates):
-            table = part.table.filter(pa.array(mask))
-            yield schema.encode(table, np.asarray(part.hashes.keys)[mask], table[self.target])
+        names = [*(column.name for column in schema.columns), self.target]
+
+        def encoded(chosen: tuple[CleanPart, Array]) -> Batch:
+            part, mask = chosen
+            table = part.select(names) if mask.all() else part.select(names).filter(pa.array(mask))
+            return schema.encode(table, part.hashes.keys[mask], table[self.target])
+
+        yield from map_ahead(encoded, self.select(*fates))
 
     def grown(self, schema: Schema) -> Schema:
         """Return the schema with the classes and categories of the learned rows, and of no others."""
-        labels: set[str] = set()
-        values: dict[str, set[str]] = {column.name: set() for column in schema.categorical}
+        labels = set(schema.classes)
+        values = {column.name: set(column.categories) for column in schema.categorical}
         for part, mask in self.select(Fate.LEARNED):
-            table = part.table.filter(pa.array(mask))
+            table = part.select([*values, self.target])
             if schema.task == "classification":
-                labels.update(pc.unique(table[self.target]).to_pylist())
-            for name, known in values.items():
-                if name in table.column_names:
-                    known.update(v for v in pc.unique(table[name]).to_pylist() if v is not None)
+                _add_words(labels, table[self.target], mask)
+            for name in values.keys() & set(table.column_names):
+                _add_words(values[name], table[name], mask)
         return schema.with_classes(labels).with_categories(values)
 
     def select(self, *fates: Fate) -> Iterator[tuple[CleanPart, Array]]:
@@ -198,6 +217,12 @@ class CleanNight:
             mask = np.isin(part.fates, fates)
             if mask.any() and not part.looked_up:
                 yield part, mask
+
+
+def _add_words(known: set[str], column: Any, mask: Array) -> None:  # noqa: ANN401 - pyarrow ships no types
+    """Add the words of the rows of a mask; which rows have them is of no concern where none is new."""
+    if not known.issuperset(pc.unique(column.drop_null()).to_pylist()):
+        known.update(pc.unique(column.filter(pa.array(mask)).drop_null()).to_pylist())
 
 
 def describe(reject: Reject) -> str:

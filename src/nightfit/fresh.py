@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nightfit.batch import Rows
+from nightfit.batch import Rows, concat
 from nightfit.learners.base import MlpConfig
 from nightfit.metrics import paired_interval
 from nightfit.model import Model
@@ -48,7 +48,9 @@ def against_fresh(
     if len(tested) < min_rows:
         return {"verdict": f"not enough evidence, {len(tested):,} held-out rows of the {min_rows} needed"}
     tonight = np.concatenate([block.key_hash for block in learned.chunks()])
-    rows = Rows([memory.take(~np.isin(memory.key_hash, tonight)), *learned.chunks()])
+    first, *others = learned.chunks()
+    before = memory.take(~np.isin(memory.key_hash, tonight))
+    rows = Rows([concat([before, first]), *others])  # rows are shuffled within a block
     fresh = Model.fresh(warm.kind, _patient(config.learner, len(rows)), task=warm.schema.task, device=device, seed=seed)
     fresh.grow(warm.schema)
     fresh.learn(rows, seed=seed)

@@ -6,6 +6,7 @@ is read again, by another run or another model, lands on the same side.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,21 +21,25 @@ _HELD_OUT, _PRIORITY = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED
 
 def mix(h: Array) -> Array:
     """Scatter uint64 values: the finaliser of splitmix64 (Steele, Lea & Flood, OOPSLA 2014)."""
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    scattered: Array = h ^ (h >> np.uint64(31))
-    return scattered
+    h = h ^ (h >> np.uint64(30))
+    h *= np.uint64(0xBF58476D1CE4E5B9)  # in place: fresh memory would cost more than the arithmetic
+    h ^= h >> np.uint64(27)
+    h *= np.uint64(0x94D049BB133111EB)
+    h ^= h >> np.uint64(31)
+    return h
 
 
 def hash_text(text: pa.Array | pa.ChunkedArray) -> Array:
     """Hash strings without nulls to uint64 [n] (SipHash-2-4 of their UTF-8 bytes, as pandas documents it)."""
     import pandas as pd
 
-    values = np.asarray(text.to_numpy(zero_copy_only=False) if hasattr(text, "buffers") else text.to_numpy())
-    hashes: Array = pd.util.hash_array(values.astype(object), categorize=False)
+    encoded = text.cast("large_binary")  # bytes are hashed as they are, text would be encoded one by one
+    values = encoded.to_numpy(zero_copy_only=False) if hasattr(text, "buffers") else encoded.to_numpy()
+    hashes: Array = pd.util.hash_array(values, categorize=False)
     return hashes
 
 
+@lru_cache
 def hash_word(word: str) -> np.uint64:
     """Hash one string as `hash_text` does."""
     import pandas as pd

@@ -6,6 +6,7 @@ row is the same row wherever it came from.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,21 +15,13 @@ import pyarrow.compute as pc
 
 from nightfit.batch import Array
 from nightfit.errors import DataError
+from nightfit.values import CATEGORY_LENGTH, DATETIME, FALSE, LIMIT, NUMBER, TRUE, float_as_text
 
 Kind: TypeAlias = Literal["numeric", "boolean", "datetime", "categorical"]
-
-LIMIT = 1e100
-"""Largest magnitude of a number: squares of larger ones, summed over the nights, would overflow float64."""
-
-CATEGORY_LENGTH = 200
-"""Characters of a category that count; longer text is cut."""
 
 MAX_NUMBERED = 50
 """Different whole numbers that a target may have and still be taken for class labels."""
 
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_DATETIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}:?\d{2}))?)?$"
-_TRUE, _FALSE = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
 _TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6}
 
 _MOSTLY = 0.95
@@ -42,31 +35,22 @@ def as_text(column: Any, missing: tuple[str, ...] = ("",)) -> Any:  # noqa: ANN4
 
     Raises `DataError` for what has no text: lists, structs, bytes that are not UTF-8.
     """
-    text = _to_string(column)
-    text = pc.utf8_trim_whitespace(text)
-    if pa.types.is_string(column.type):
-        text = _one_spelling(text)
+    if pa.types.is_string(column.type) and pc.all(pc.ascii_is_decimal(column)).as_py():  # the usual key, and quick
+        text, missing = column, tuple(word for word in missing if word.isdecimal())
+        if not missing:
+            return column
+    else:
+        text = pc.utf8_trim_whitespace(_to_string(column))
+        text = _one_spelling(text) if pa.types.is_string(column.type) else text
     return pc.if_else(pc.fill_null(pc.is_in(text, value_set=pa.array(missing, pa.string())), True), None, text)
 
 
 def _one_spelling(text: Any) -> Any:  # noqa: ANN401
     """Spell whole numbers and booleans as typed values are spelled."""
-    if _all_digits(text):  # the usual key: much the faster way
-        return text
     truth = pc.match_substring_regex(text, r"^(?i:true|false)$")
     text = pc.if_else(truth, pc.utf8_lower(text), text) if pc.any(truth).as_py() else text
     whole = pc.match_substring_regex(text, r"^-?\d+\.0*$")
     return pc.replace_substring_regex(text, r"^(-?\d+)\.0*$", r"\1") if pc.any(whole).as_py() else text
-
-
-def _all_digits(text: Any) -> bool:  # noqa: ANN401
-    if not all((value or "0").isdecimal() for value in text.slice(0, 8).to_pylist()):
-        return False  # before Arrow fails, which takes it a sentence for each value
-    try:
-        pc.cast(text, pa.int64())
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _to_string(column: Any) -> Any:  # noqa: ANN401
@@ -96,14 +80,15 @@ def _without_zeros(text: Any) -> Any:  # noqa: ANN401
 def _floats_as_text(column: Any) -> Any:  # noqa: ANN401
     """Spell each distinct number once, of which labels and categories have few."""
     coded = pc.cast(column, pa.float64()).dictionary_encode()
-    words = [_float_as_text(value) for value in coded.dictionary.to_pylist()]
+    words = [float_as_text(value) for value in coded.dictionary.to_pylist()]
     return pa.array(words, pa.string()).take(coded.indices)
 
 
-def _float_as_text(value: float) -> str | None:
-    if value != value:  # noqa: PLR0124 - NaN
-        return None
-    return str(int(value)) if abs(value) < 2**53 and value.is_integer() else repr(value)
+def whole(column: Any) -> Any:  # noqa: ANN401
+    """Return a column as one array; one that is so already is not copied."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def infer_kind(text: Any) -> Kind | None:  # noqa: ANN401
@@ -119,9 +104,9 @@ def infer_kind(text: Any) -> Kind | None:  # noqa: ANN401
         return "numeric"
     if pc.all(pc.is_in(pc.utf8_lower(text), value_set=pa.array(["true", "false"]))).as_py():
         return "boolean"
-    if _share(pc.match_substring_regex(text, _DATETIME)) >= _MOSTLY:
+    if _share(pc.match_substring_regex(text, DATETIME)) >= _MOSTLY:
         return "datetime"
-    return "numeric" if _share(pc.match_substring_regex(text, _NUMBER)) >= _MOSTLY else "categorical"
+    return "numeric" if _share(pc.match_substring_regex(text, NUMBER)) >= _MOSTLY else "categorical"
 
 
 def is_quantity(text: Any) -> bool:  # noqa: ANN401
@@ -130,7 +115,7 @@ def is_quantity(text: Any) -> bool:  # noqa: ANN401
     They are if they read as numbers and one is not whole, or there are more than `MAX_NUMBERED` different ones.
     """
     text = text.drop_null()
-    numbers = text.filter(pc.match_substring_regex(text, _NUMBER))
+    numbers = text.filter(pc.match_substring_regex(text, NUMBER))
     if not len(text) or len(numbers) < _MOSTLY * len(text):
         return False
     return bool(pc.any(pc.match_substring_regex(numbers, r"[.eE]")).as_py()) or len(pc.unique(text)) > MAX_NUMBERED
@@ -148,9 +133,19 @@ def parse(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Any, Array
     """
     if kind == "categorical":
         return pc.utf8_slice_codeunits(as_text(column, missing), 0, CATEGORY_LENGTH), np.zeros(len(column), bool)
+    if kind == "numeric" and column.type == pa.float64() and is_plain(column, missing):
+        return column, np.zeros(len(column), bool)
     present, values = _parse_float(column, kind, missing)
     bad = present & ~(np.abs(values) <= LIMIT)
     return pa.array(values, mask=~present | bad), bad
+
+
+def is_plain(column: Any, missing: tuple[str, ...] = ()) -> bool:  # noqa: ANN401
+    """Say whether a column of float64 holds nothing but numbers within `LIMIT`, none of which means "no value"."""
+    values = column.drop_null().to_numpy()
+    if not (values.min(initial=0.0) >= -LIMIT and values.max(initial=0.0) <= LIMIT):  # nor NaN
+        return False
+    return not any((values == word).any() for word in _floats_of(missing) if np.isfinite(word))
 
 
 def _parse_float(column: Any, kind: Kind, missing: tuple[str, ...]) -> tuple[Array, Array]:  # noqa: ANN401
@@ -171,6 +166,7 @@ def _is_plain_number(kind: Any) -> bool:  # noqa: ANN401
     return any(test(kind) for test in (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean))
 
 
+@cache
 def _floats_of(missing: tuple[str, ...]) -> Array:
     """Return the numbers among the texts that mean "no value": -999 does so in a typed column too."""
     return _numbers(pa.array(missing, pa.string()))
@@ -181,7 +177,7 @@ def _mask(column: Any) -> Array:  # noqa: ANN401
 
 
 def _numbers(text: Any) -> Array:  # noqa: ANN401
-    readable = pc.if_else(pc.match_substring_regex(text, _NUMBER), pc.utf8_ltrim(text, characters="+"), None)
+    readable = pc.if_else(pc.match_substring_regex(text, NUMBER), pc.utf8_ltrim(text, characters="+"), None)
     return _floats(pc.cast(readable, pa.float64()))
 
 
@@ -196,9 +192,7 @@ def _clean_floats(text: Any) -> Array | None:  # noqa: ANN401
 
 def _booleans(text: Any) -> Array:  # noqa: ANN401
     lower, numbers = pc.utf8_lower(text), _numbers(text)
-    true, false = (
-        pc.is_in(lower, value_set=pa.array(words)).to_numpy(zero_copy_only=False) for words in (_TRUE, _FALSE)
-    )
+    true, false = (pc.is_in(lower, value_set=pa.array(words)).to_numpy(zero_copy_only=False) for words in (TRUE, FALSE))
     return np.where(true | (numbers == 1), 1.0, np.where(false | (numbers == 0), 0.0, np.nan))
 
 
@@ -207,7 +201,7 @@ def _times(text: Any) -> Array:  # noqa: ANN401
 
     # Microseconds: pandas would read all times as nanoseconds if one has them, and lose those before 1677.
     readable = pc.replace_substring_regex(
-        pc.if_else(pc.match_substring_regex(text, _DATETIME), text, None), r"(\.\d{6})\d+", r"\1"
+        pc.if_else(pc.match_substring_regex(text, DATETIME), text, None), r"(\.\d{6})\d+", r"\1"
     )
     times = pd.to_datetime(readable.to_numpy(zero_copy_only=False), format="ISO8601", utc=True, errors="coerce")
     return _seconds(pa.array(times.as_unit("us").tz_localize(None)))

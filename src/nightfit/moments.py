@@ -56,7 +56,22 @@ def scale(moments: Moments) -> Array:
     return np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 1.0)
 
 
+class Standardiser:
+    """Standardise rows by moments that do not change any more; what they alone decide is computed once."""
+
+    def __init__(self, moments: Moments) -> None:
+        self._origin, self._mean, self._scale = moments["origin"], moments["mean"], scale(moments)
+        self._known = moments["count"] > 0
+        self._all_known = bool(self._known.all())
+
+    def __call__(self, x: Array) -> Array:
+        """Standardise x [n, d], clamped at ± `CLAMP`; float32 out, NaN stays NaN, a column without values becomes 0."""
+        z = np.minimum(np.maximum(((x - self._origin) - self._mean) / self._scale, -CLAMP), CLAMP)
+        if not self._all_known:
+            z = np.where(self._known | np.isnan(x), z, 0.0)
+        return z.astype(np.float32)
+
+
 def standardise(moments: Moments, x: Array) -> Array:
-    """Standardise x [n, d], clamped at ± `CLAMP`; float32 out, NaN stays NaN, a column without values becomes 0."""
-    z = np.clip(((x - moments["origin"]) - moments["mean"]) / scale(moments), -CLAMP, CLAMP)
-    return np.asarray(np.where((moments["count"] > 0) | np.isnan(x), z, 0.0), np.float32)
+    """Standardise x [n, d] as a `Standardiser` does."""
+    return Standardiser(moments)(x)

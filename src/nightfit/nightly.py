@@ -14,7 +14,7 @@ from nightfit.cleaning import labels_found
 from nightfit.errors import NightfitError
 from nightfit.night import MANY_REFUSALS, Night, Request, digest, settings
 from nightfit.prune import finish_erasing, prune
-from nightfit.sources.base import Acknowledging, Source, Surroundings
+from nightfit.sources.base import Acknowledging, Numbers, Source, Surroundings
 from nightfit.sources.increment import Increment, look_up, read_increment
 from nightfit.sources.make import make_source
 from nightfit.standing import Standing
@@ -22,6 +22,7 @@ from nightfit.store import Pipeline, Store
 
 if TYPE_CHECKING:
     from nightfit.config import Config
+    from nightfit.schema import Rules
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def run(config: Config, names: Sequence[str], request: Request) -> list[NightRes
     for group in _same_reads(standings, request):
         try:
             folder = pipeline.staging()
-            increment = _read(sources, group, folder / "_raw", request)  # no model can have that name
+            numbers = _numbers(group, config.rules)
+            increment = _read(sources, group, folder / "_raw", request, numbers)  # no model can have that name
             for standing in group:
                 try:
                     results.append(_night(config, standing, increment, folder / standing.name, request))
@@ -104,7 +106,15 @@ def _same_reads(standings: Iterable[Standing], request: Request) -> list[list[St
     return list(groups.values())
 
 
-def _read(sources: Sequence[Source], group: Sequence[Standing], folder: Path, request: Request) -> Increment:
+def _numbers(group: Iterable[Standing], rules: Rules) -> Numbers:
+    """Return the columns that all models of a group know as numbers: only these need no text."""
+    known = [standing.numbers for standing in group]
+    return Numbers(frozenset.intersection(*known) - rules.no_features, rules.schema.missing)
+
+
+def _read(
+    sources: Sequence[Source], group: Sequence[Standing], folder: Path, request: Request, numbers: Numbers
+) -> Increment:
     """Read what is new for models that stand at the same place, and look for the labels that their rows wait for."""
     n_read, first = 0, group[0]
 
@@ -113,7 +123,9 @@ def _read(sources: Sequence[Source], group: Sequence[Standing], folder: Path, re
         n_read += n
         request.progress(f"reading: {n_read:,} rows")
 
-    increment = read_increment(sources, first.cursors, folder, cut=request.cut, skip=first.skip, progress=count)
+    increment = read_increment(
+        sources, first.cursors, folder, cut=request.cut, skip=first.skip, numbers=numbers, progress=count
+    )
     look_up(increment, sources, sorted({key for standing in group for key in standing.pending.waiting_keys()}), folder)
     return increment
 

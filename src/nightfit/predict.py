@@ -9,43 +9,25 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from nightfit.batch import Array, Batch
-from nightfit.checkpoint import WEIGHTS, Manifest, unpack
+from nightfit.batch import Array
 from nightfit.cleaning import parse_features
 from nightfit.errors import DataError
 from nightfit.inputs import separator_hint
-from nightfit.schema import Schema, SchemaConfig
-from nightfit.scorer import Scorer
+from nightfit.schema import SchemaConfig
+from nightfit.version import Version
 
 if TYPE_CHECKING:
     from nightfit.sources.base import Chunk
-
-
-class Predictor(Protocol):
-    """What can turn a batch into probabilities: the numpy scorer, or a whole model on a device."""
-
-    def predict(self, batch: Batch) -> Array:
-        """Return the probability of each class, float64 [n, K], or the values of a quantity, float64 [n]."""
-        ...
-
-
-@dataclass(frozen=True)
-class Version:
-    """A version that is ready to score."""
-
-    number: int
-    schema: Schema
-    predictor: Predictor
 
 
 @dataclass
@@ -55,31 +37,6 @@ class Counts:
     rows: int = 0
     unreadable: int = 0
     example: str = ""
-
-
-def load_version(manifest: Manifest, files: Mapping[str, bytes]) -> Version:
-    """Return a version whose predictor needs no torch.
-
-    Raises `DataError` for a version that has learned nothing yet.
-    """
-    schema = usable_schema(manifest)
-    arrays = unpack(files[WEIGHTS], name=WEIGHTS)
-    moments, learner = (
-        {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-        for prefix in ("normaliser.", "learner.")
-    )
-    return Version(manifest.version, schema, Scorer(str(manifest.state["kind"]), moments, learner))
-
-
-def usable_schema(manifest: Manifest) -> Schema:
-    """Return the version's schema; raises `DataError` if it has learned nothing yet."""
-    schema = Schema.from_json(manifest.state["schema"])  # type: ignore[arg-type]
-    if not manifest.state["n_nights"]:
-        raise DataError(
-            f"a version must have learned rows to predict, however version {manifest.version} of {manifest.model} "
-            "has learned none; run `nightfit train` when there are new rows"
-        )
-    return schema
 
 
 def predict(

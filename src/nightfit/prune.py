@@ -5,9 +5,11 @@ Manifests and records stay for ever.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nightfit.checkpoint import MANIFEST, MEMORY, PENDING, REJECTS
+from nightfit.errors import CheckpointError
 from nightfit.known import N_NIGHTS
 from nightfit.store import MARKS, is_record
 
@@ -42,7 +44,11 @@ def _needed(lineage: Lineage) -> set[int]:
     if head is None:
         return {manifest.version for manifest in lineage.newest_first()}
     state: Manifest = lineage.resolve(head)
-    needed = {head.version, state.version} | ({state.parent} if state.parent is not None else set())
+    needed = {head.version, state.version}
+    if state.parent is not None:
+        needed.add(state.parent)
+        with suppress(CheckpointError):  # what cannot be read cannot serve again, either
+            needed.add(lineage.resolve(lineage.manifest(state.parent)).version)
     for manifest in lineage.newest_first():
         if manifest.version <= head.version:
             break

@@ -8,7 +8,7 @@ squared errors of the past nights' rows before they were learned. Numpy only: se
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -56,11 +56,15 @@ class TargetScale:
 
     def apply(self, z: Array) -> Array:
         """Return standardised answers [n] in the target's units, shrunk, and within its range."""
-        values = scale(self.moments) * (1 - self.share) * z + self.moments["mean"] + self.moments["origin"]
-        if not len(self.limits):
-            return values
-        low, high = self.limits
-        return np.clip(values, low - MARGIN * (high - low), high + MARGIN * (high - low))
+        return self.fixed()(z)
+
+    def fixed(self) -> Callable[[Array], Array]:
+        """Return `apply` as it is now; what is learned later does not change it."""
+        factor = scale(self.moments) * (1 - self.share)
+        mean, origin = self.moments["mean"], self.moments["origin"]
+        low, high = self.limits if len(self.limits) else (-np.inf, np.inf)
+        margin = MARGIN * (high - low) if len(self.limits) else 0.0
+        return lambda z: np.clip(factor * z + mean + origin, low - margin, high + margin)
 
     def observe(self, z: Array, y: Array) -> None:
         """Learn from the standardised answers [n] to rows, and their targets."""

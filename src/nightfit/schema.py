@@ -29,6 +29,8 @@ MAX_CATEGORIES = 10_000
 MAX_CLASSES = 1_000
 """Values of a target beyond which it is taken for a quantity."""
 
+_CACHED_NUMBERS = 1 << 15
+
 DAY_S, YEAR_S = 86_400.0, 365.2425 * 86_400.0
 TIME_FEATURES = ("year_sin", "year_cos", "week_sin", "week_cos", "day_sin", "day_cos")
 """What a time becomes. No trend: tomorrow would lie outside of all that was learned, every night."""
@@ -220,7 +222,7 @@ class Schema:
         ids = [_lookup(column, there.get(column.name), n) for column in self.categorical]
         return Batch(
             key_hash=key_hash,
-            x_num=np.stack(numbers, 1) if numbers else np.zeros((n, 0)),
+            x_num=_side_by_side(numbers, n),
             x_cat=np.stack(ids, 1) if ids else np.zeros((n, 0), np.int32),
             y=self._targets(labels),
         )
@@ -274,10 +276,20 @@ def label_order(label: str) -> tuple[bool, float, str]:
 
 def _numbers(column: Column, parsed: Any, n: int) -> list[Array]:  # noqa: ANN401
     values = np.full(n, np.nan) if parsed is None else np.asarray(parsed.to_numpy(), np.float64)
-    return _time_features(values) if column.kind == "datetime" else [values]
+    return time_features(values) if column.kind == "datetime" else [values]
 
 
-def _time_features(seconds: Array) -> list[Array]:
+def _side_by_side(columns: list[Array], n: int) -> Array:
+    """Return columns (float64 [n]) as rows; what is written at a time stays in the cache."""
+    rows = np.empty((n, len(columns)))
+    step = max(_CACHED_NUMBERS // max(len(columns), 1), 256)
+    for piece in (slice(start, start + step) for start in range(0, n, step)):
+        for i, column in enumerate(columns):
+            rows[piece, i] = column[piece]
+    return rows
+
+
+def time_features(seconds: Array) -> list[Array]:
     """Turn epoch seconds into `TIME_FEATURES`; the week's circle starts on a Monday (1970-01-05)."""
     circles = [
         2 * np.pi * seconds / YEAR_S,

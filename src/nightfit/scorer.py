@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
 
 from nightfit.batch import Array, Batch
 from nightfit.calibration import Calibration
-from nightfit.moments import standardise
+from nightfit.moments import Standardiser
 from nightfit.quantity import TargetScale
 
 Arrays: TypeAlias = Mapping[str, Array]
+
+Forward: TypeAlias = Callable[[Array, Array], Array]
+"""Standardised numbers, float32 [n, d_num], and ids, int32 [n, d_cat], in; raw answers out."""
 
 GROUPS = (range(3), range(3, 5), range(5, 7))
 """The MLPs of the ensemble, in groups that learn the same rows. The linear member, after them, learns with the first.
@@ -28,16 +31,21 @@ class Scorer:
     """
 
     def __init__(self, kind: str, moments: Arrays, arrays: Arrays) -> None:
-        self._forward = {"mlp": mlp_raw, "partial_fit": linear_raw}[kind]
-        self._moments, self._arrays = moments, arrays
-        self._calibration = calibration_in(arrays)
+        calibration = calibration_in(arrays)
+        self._has_learned = bool(arrays["seen"].any())
+        self._prior_rows, self._calibrate = calibration.prior_rows, calibration.fixed()
+        self._standardise = Standardiser(moments)
+        self._raw = {"mlp": mlp_raw, "partial_fit": linear_raw}[kind](arrays)
 
     def predict(self, batch: Batch) -> Array:
         """Return calibrated probabilities, float64 [n, K], or the values of a quantity, float64 [n]."""
-        if not self._arrays["seen"].any():
-            return self._calibration.apply(self._calibration.prior_rows(len(batch)))
-        z = standardise(self._moments, batch.x_num)
-        return self._calibration.apply(self._forward(self._arrays, z, batch.x_cat))
+        return self.score(batch.x_num, batch.x_cat)
+
+    def score(self, x_num: Array, x_cat: Array) -> Array:
+        """Do the same for bare features, float64 [n, d_num] and int32 [n, d_cat]."""
+        if not self._has_learned:
+            return self._calibrate(self._prior_rows(len(x_num)))
+        return self._calibrate(self._raw(self._standardise(x_num), x_cat))
 
 
 def calibration_in(arrays: Arrays) -> Calibration | TargetScale:
@@ -45,52 +53,80 @@ def calibration_in(arrays: Arrays) -> Calibration | TargetScale:
     return (TargetScale if TargetScale.is_in(arrays) else Calibration).from_arrays(arrays)
 
 
-def mlp_raw(arrays: Arrays, z: Array, x_cat: Array) -> Array:
-    """Return the ensemble's raw answers, [n, K] or [n], as `learners.deep` computes them."""
-    outputs = _mlp_outputs(arrays, z, x_cat).astype(np.float64)
-    if TargetScale.is_in(arrays):
-        return np.asarray(np.tensordot(arrays["mixture"], outputs[..., 0], 1))
-    outputs[..., ~arrays["seen"]] = -np.inf
-    odds = np.exp(outputs - outputs.max(2, keepdims=True))
-    return np.asarray(np.tensordot(arrays["mixture"], odds / odds.sum(2, keepdims=True), 1))
+def mlp_raw(arrays: Arrays) -> Forward:
+    """Return what computes the ensemble's raw answers, [n, K] or [n], as `learners.deep` does."""
+    outputs, mixture, unseen = _mlp_outputs(arrays), arrays["mixture"], ~arrays["seen"]
+    is_quantity, all_seen = TargetScale.is_in(arrays), not unseen.any()
+
+    def raw(z: Array, x_cat: Array) -> Array:
+        members = outputs(z, x_cat).astype(np.float64)
+        if is_quantity:
+            return np.asarray(np.tensordot(mixture, members[..., 0], 1))
+        if not all_seen:
+            members[..., unseen] = -np.inf
+        odds = np.exp(members - members.max(2, keepdims=True))
+        odds /= odds.sum(2, keepdims=True)
+        return np.asarray((mixture @ odds.reshape(len(mixture), -1)).reshape(odds.shape[1:]))
+
+    return raw
 
 
-def _mlp_outputs(arrays: Arrays, z: Array, x_cat: Array) -> Array:
-    """Return the members' outputs, float32 [M + 1, n, K], as `learners.mlp.Mlp.forward` does."""
+def _mlp_outputs(arrays: Arrays) -> Forward:
+    """Return what computes the members' outputs, float32 [M + 1, n, K], as `learners.mlp.Mlp.forward` does."""
     w = {name.removeprefix("net."): a for name, a in arrays.items() if name.startswith("net.")}
-    n, (n_members, h, _) = len(z), w["w_out"].shape
-    missing = np.isnan(z)
-    value = np.where(missing, np.float32(0), z)
-    angles = value[:, :, None] * arrays["frequencies"]
-    waves = np.concatenate([np.sin(angles), np.cos(angles)], 2) * ~missing[:, :, None]
-    first = w["b_in"] + value @ w["w_value"] + w["embedding"][x_cat].reshape(n, len(w["w_cat"])) @ w["w_cat"]
-    linear = w["l_out"] + value @ w["l_value"] + w["l_cat"][x_cat].sum(1)
-    if missing.any():
-        flags = missing.astype(np.float32)
-        first, linear = first + flags @ w["w_missing"], linear + flags @ w["l_missing"]
-    periodic = (waves.reshape(n, len(w["w_waves"])) @ w["w_waves"]).reshape(n, len(GROUPS), h)
-    first.reshape(n, n_members, h)[:, [members.start for members in GROUPS]] += periodic
-    x = np.maximum(first, 0).reshape(n, n_members, h).swapaxes(0, 1)
-    for weight, bias in zip(w["w_hidden"], w["b_hidden"], strict=True):
-        x = np.maximum(x @ weight + bias, 0)
-    return np.concatenate([x @ w["w_out"] + w["b_out"], linear[None]])
+    n_members, h, _ = w["w_out"].shape
+    frequencies, firsts = arrays["frequencies"], [members.start for members in GROUPS]
+    hidden = list(zip(w["w_hidden"], w["b_hidden"], strict=True))
+
+    def outputs(z: Array, x_cat: Array) -> Array:
+        n = len(z)
+        missing = np.isnan(z)
+        any_missing = missing.any()
+        value = np.where(missing, np.float32(0), z) if any_missing else z
+        angles = value[:, :, None] * frequencies
+        waves = np.concatenate([np.sin(angles), np.cos(angles)], 2)
+        first, linear = w["b_in"] + value @ w["w_value"], w["l_out"] + value @ w["l_value"]
+        if x_cat.shape[1]:
+            first += w["embedding"][x_cat].reshape(n, len(w["w_cat"])) @ w["w_cat"]
+            linear += w["l_cat"][x_cat].sum(1)
+        if any_missing:
+            flags = missing.astype(np.float32)
+            waves *= ~missing[:, :, None]
+            first += flags @ w["w_missing"]
+            linear += flags @ w["l_missing"]
+        periodic = (waves.reshape(n, len(w["w_waves"])) @ w["w_waves"]).reshape(n, len(GROUPS), h)
+        first.reshape(n, n_members, h)[:, firsts] += periodic
+        x = np.maximum(first, 0, out=first).reshape(n, n_members, h).swapaxes(0, 1)
+        for weight, bias in hidden:
+            x = x @ weight
+            x += bias
+            np.maximum(x, 0, out=x)
+        return np.concatenate([x @ w["w_out"] + w["b_out"], linear[None]])
+
+    return outputs
 
 
-def linear_raw(arrays: Arrays, z: Array, x_cat: Array) -> Array:
-    """Return the linear model's raw answers: probabilities, float64 [n, K], or standardised values, float64 [n].
+def linear_raw(arrays: Arrays) -> Forward:
+    """Return what computes the linear model's raw answers: probabilities, float64 [n, K], or standardised values [n].
 
     Probabilities are logistic, one against the rest, renormalised; with two classes one weight vector tells them
     apart. Classes that were never learned have no share.
     """
-    seen = arrays["seen"]
-    missing = np.isnan(z)
-    scores = np.where(missing, 0, z) @ arrays["w_num"].T + missing @ arrays["w_missing"].T + arrays["bias"][:, 0]
-    for ids in x_cat.T:
-        scores = scores + arrays["w_cat"][:, ids].T
-    if TargetScale.is_in(arrays):
-        return np.asarray(scores[:, 0])
-    p = 0.5 * (1 + np.tanh(scores / 2))  # the logistic function, without overflow
-    if len(seen) == 2:  # noqa: PLR2004 - two classes
-        p = np.concatenate([1 - p, p], 1)
-    p = np.where(seen, np.maximum(p, 1e-12), 0.0) if len(seen) > 1 else np.ones((len(z), 1))
-    return np.asarray(p / p.sum(1, keepdims=True))
+    seen, bias = arrays["seen"], arrays["bias"][:, 0]
+    w_num, w_missing, w_cat = arrays["w_num"].T, arrays["w_missing"].T, arrays["w_cat"]
+    is_quantity = TargetScale.is_in(arrays)
+
+    def raw(z: Array, x_cat: Array) -> Array:
+        missing = np.isnan(z)
+        scores = np.where(missing, 0, z) @ w_num + missing @ w_missing + bias
+        for ids in x_cat.T:
+            scores = scores + w_cat[:, ids].T
+        if is_quantity:
+            return np.asarray(scores[:, 0])
+        p = 0.5 * (1 + np.tanh(scores / 2))  # the logistic function, without overflow
+        if len(seen) == 2:  # noqa: PLR2004 - two classes
+            p = np.concatenate([1 - p, p], 1)
+        p = np.where(seen, np.maximum(p, 1e-12), 0.0) if len(seen) > 1 else np.ones((len(z), 1))
+        return np.asarray(p / p.sum(1, keepdims=True))
+
+    return raw

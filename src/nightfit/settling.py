@@ -16,15 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nightfit.ahead import map_ahead
 from nightfit.batch import Array
 from nightfit.fates import CleanNight, Fate, Reject
 from nightfit.identity import is_held_out
 from nightfit.known import Known, Met, Segment, write_segment
 from nightfit.schema import Rules
 
-SLICE_ROWS = 1 << 19
-"""Rows of a slice, about."""
+SLICE_ROWS = 1 << 18
+"""Rows of a slice, about; a few are held at a time."""
 
+_LEAVES_IDENTITY = np.isin(list(Fate), (Fate.LEARNED, Fate.HELD_OUT, Fate.DUPLICATE))
 _NO_ROW = np.iinfo(np.int64).max
 
 
@@ -32,7 +34,7 @@ _NO_ROW = np.iinfo(np.int64).max
 class _Slice:
     """Some rows of the night, sorted by key, then by the night's order; all of their keys' rows are among them.
 
-    `part` and `local` (int64 [n]) say which row of which part each is.
+    `part` and `local` (int32 [n]) say which row of which part each is.
     """
 
     keys: Array
@@ -57,7 +59,7 @@ class _Slice:
     """Rows that are rejected, why, and the row of the slice that they contradict (-1: one of an earlier night)."""
 
     def __post_init__(self) -> None:
-        self.said, self.said_target = self.values.copy(), self.targets.copy()
+        self.said, self.said_target = self.values, self.targets
         self.forgets = np.zeros(len(self.keys), bool)
 
     @property
@@ -65,34 +67,39 @@ class _Slice:
         """Hashes of all values but the target, uint64 [n]."""
         return self.values - self.targets
 
+    def where(self, at: Array) -> Array:
+        """Return part and row within it, int32 [m, 2], of rows by their indices."""
+        return np.stack([self.part[at], self.local[at]], 1)
+
 
 def settle(night: CleanNight, rules: Rules, known: Known, excluded: Array) -> None:
     """Decide for every row: excluded, met before, in conflict, pending, held out or learned; write the identities."""
     places = sorted({part.place for part in night.parts})
     place_of = np.array([places.index(part.place) for part in night.parts], np.int32)
+    looked_up = np.array([part.looked_up for part in night.parts], bool)
+    starts = np.cumsum([0, *(len(part.fates) for part in night.parts)])
+    fates = np.concatenate([np.zeros(0, np.uint8), *(part.fates for part in night.parts)])
     labels: list[tuple[Array, Array]] = []
 
     def pieces() -> Iterator[Segment]:
         for rows in _slices(night, known):
             _decide(rows, rules, excluded)
-            for i, part in enumerate(night.parts):
-                of_part = rows.part == i
-                part.fates[rows.local[of_part]] = rows.fates[of_part]
+            fates[starts[rows.part] + rows.local] = rows.fates
             _reject(night, rows, rules, known)
             for to, values in rows.renewed:
                 for i in np.unique(rows.part[to]).tolist():
                     chosen = rows.part[to] == i
                     night.parts[i].renew(rows.local[to[chosen]], values[chosen])
-            where = np.stack([rows.part, rows.local], 1)
-            labels.extend((where[to], where[by]) for to, by in rows.labels)
-            used = np.isin(rows.fates, (Fate.LEARNED, Fate.HELD_OUT, Fate.DUPLICATE)) & ~rows.forgets
-            used &= ~np.array([part.looked_up for part in night.parts], bool)[rows.part]
+            for to, by in rows.labels:
+                labels.append((rows.where(to), rows.where(by)))
+            used = np.flatnonzero(_LEAVES_IDENTITY[rows.fates] & ~rows.forgets & ~looked_up[rows.part])
             keys = rows.keys[used]
-            last = np.flatnonzero(np.append(keys[1:] != keys[:-1], True)[: len(keys)])  # of a key's rows
-            values, targets = rows.said[used][last], rows.said_target[used][last]
-            yield Segment(keys[last], values, targets, place_of[rows.part[used][last]])
+            last = used[np.append(keys[1:] != keys[:-1], True)[: len(keys)]]  # of a key's rows
+            yield Segment(rows.keys[last], rows.said[last], rows.said_target[last], place_of[rows.part[last]])
 
     write_segment(pieces(), places, night.segment)
+    for part, start in zip(night.parts, starts.tolist(), strict=False):
+        part.fates[:] = fates[start : start + len(part.fates)]
     _bring_labels(night, labels)
 
 
@@ -100,37 +107,53 @@ def _slices(night: CleanNight, known: Known) -> Iterator[_Slice]:
     """Yield the night's rows by the leading bits of their keys, ascending; each slice sorted by key, then by order."""
     n_rows = sum(len(part.fates) for part in night.parts)
     bits = (n_rows // SLICE_ROWS).bit_length()
-    for number in range(1 << bits):
-        found: list[list[Array]] = []
-        for i, part in enumerate(night.parts):
-            hashes, at = part.hashes, np.arange(len(part.fates))
-            if bits:
-                at = np.flatnonzero(np.asarray(hashes.keys) >> np.uint64(64 - bits) == number)
-            columns = [np.asarray(a)[at] for a in (hashes.keys, hashes.values, hashes.added, hashes.targets)]
-            n = len(at)
-            only_labels = np.full(n, not part.has_features)
-            if part.is_sparse:  # no feature has a value: their hash is 0
-                only_labels |= (columns[1] == columns[3]) & (columns[3] != 0)
-            found.append([*columns, np.full(n, i), at, part.fates[at], only_labels])
-        if found:
-            columns = [np.concatenate(column) for column in zip(*found, strict=True)]
-            order = np.argsort(columns[0], kind="stable")
-            columns = [column[order] for column in columns]
-            yield _Slice(*columns, known.find(columns[0]))  # type: ignore[arg-type, call-arg]
+    yield from map_ahead(functools.partial(_slice, night, known, bits), range(1 << bits) if night.parts else ())
+
+
+def _slice(night: CleanNight, known: Known, bits: int, number: int) -> _Slice:
+    """Take the rows whose keys start with the bits of a number."""
+    found: list[list[Array]] = []
+    for i, part in enumerate(night.parts):
+        columns = [np.asarray(column) for column in part.hashes[:4]]  # keys, values, added, targets
+        at = np.flatnonzero(columns[0] >> np.uint64(64 - bits) == number) if bits else np.arange(len(part.fates))
+        columns = [np.take(column, at) for column in columns]
+        n = len(at)
+        only_labels = np.full(n, not part.has_features)
+        if part.is_sparse:  # no feature has a value: their hash is 0
+            only_labels |= (columns[1] == columns[3]) & (columns[3] != 0)
+        found.append([*columns, np.full(n, i, np.int32), at.astype(np.int32), part.fates[at], only_labels])
+    columns = [np.concatenate(column) for column in zip(*found, strict=True)]
+    order = _order(columns[0])
+    columns = [np.take(column, order) for column in columns]
+    return _Slice(*columns, known.find(columns[0]))  # type: ignore[arg-type, call-arg]
+
+
+def _order(keys: Array) -> Array:
+    """Return what sorts keys, equal ones in the order that they have; where none are equal, much the faster way."""
+    order = np.argsort(keys)
+    ascending = keys[order]
+    return np.argsort(keys, kind="stable") if (ascending[1:] == ascending[:-1]).any() else order
 
 
 def _decide(rows: _Slice, rules: Rules, excluded: Array) -> None:
     is_open = rows.fates != Fate.REJECTED
     rows.fates[is_open & np.isin(rows.keys, excluded)] = Fate.EXCLUDED
     index = np.flatnonzero(is_open & (rows.fates != Fate.EXCLUDED))
-    keys = rows.keys[index]
-    group = np.cumsum(np.append(True, keys[1:] != keys[:-1])[: len(index)]) - 1
-    late = (rows.targets[index] == 0) | rows.only_labels[index]
-    is_late = np.bincount(group, late) > 0 if len(group) else np.zeros(0, bool)
-    _decide_whole(rows, index[~is_late[group]], rules)
-    _decide_late(rows, index[is_late[group]], rules)
+    late = _late(rows, index)
+    _decide_whole(rows, index[~late], rules)
+    _decide_late(rows, index[late], rules)
     held = is_held_out(rows.keys, rules.holdout) & (rows.fates == Fate.LEARNED)
     rows.fates[held] = Fate.HELD_OUT
+
+
+def _late(rows: _Slice, index: Array) -> Array:
+    """Say which rows (bool, as many as indices) have a key of which one has no target yet, or is a label alone."""
+    late: Array = (rows.targets[index] == 0) | rows.only_labels[index]
+    if not late.any():
+        return late
+    keys = rows.keys[index]
+    group = np.cumsum(np.append(True, keys[1:] != keys[:-1])) - 1
+    return np.asarray((np.bincount(group, late) > 0)[group])
 
 
 def _decide_whole(rows: _Slice, index: Array, rules: Rules) -> None:
@@ -142,9 +165,12 @@ def _decide_whole(rows: _Slice, index: Array, rules: Rules) -> None:
     learns = rules.on_update == "learn"
     keys = rows.keys[index]
     is_first = np.append(True, keys[1:] != keys[:-1])[: len(index)]
+    met = rows.met.found[index]
+    if is_first.all() and not met.any():
+        return
     at = np.arange(len(index))
     earlier = index[np.where(is_first, at, at - 1) if learns else np.maximum.accumulate(np.where(is_first, at, 0))]
-    met, values = rows.met.found[index], rows.values[index]
+    values = rows.values[index]
     was = rows.met.values[index]
     same_as_met = met & ((values == was) | (values - rows.added[index] == was))
     same_in_night = values == rows.values[earlier]
@@ -166,6 +192,7 @@ def _decide_late(rows: _Slice, index: Array, rules: Rules) -> None:
     """
     if not len(index):
         return
+    rows.said, rows.said_target = rows.values.copy(), rows.targets.copy()
     learns = rules.on_update == "learn"
     keys, targets, only_label = rows.keys[index], rows.targets[index], rows.only_labels[index]
     is_first = np.append(True, keys[1:] != keys[:-1])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,6 +59,12 @@ class Standing:
     def cursors(self) -> dict[str, Cursor]:
         """How far the head has read each source."""
         return self.head.cursors if self.head else {}
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """The columns that the head knows as numbers."""
+        schema: Any = self.head.state["schema"] if self.head else {"columns": []}
+        return frozenset(column["name"] for column in schema["columns"] if column["kind"] == "numeric")
 
     @property
     def skip(self) -> dict[str, int]:

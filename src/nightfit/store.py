@@ -355,9 +355,13 @@ class Lineage:
         return next(self.newest_first(), None)
 
     def resolve(self, manifest: Manifest) -> Manifest:
-        """Give the entry whose state this one has: where it only put another back into service, that one."""
-        while manifest.is_alias and manifest.parent is not None:
-            manifest = self.manifest(manifest.parent)
+        """Give the entry whose state this one has: where it only put another back into service, that one.
+
+        As far as it can be read: an entry has all files of what it put back.
+        """
+        with suppress(CheckpointError):
+            while manifest.is_alias and manifest.parent is not None:
+                manifest = self.manifest(manifest.parent)
         return manifest
 
     def ancestry(self, manifest: Manifest) -> list[Manifest]:

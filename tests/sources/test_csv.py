@@ -74,11 +74,11 @@ class TestRecordEnds:
         data = text.encode()
         blocks = Blocks(io.BytesIO(data).read, place="x.csv", size=size)
         parts = list(blocks)
-        assert b"".join(block.data for block in parts) == data[: len(data) - blocks.n_rest]
+        assert b"".join(block.data[: block.size] for block in parts) == data[: len(data) - blocks.n_rest]
         offset = 0
         for block in parts:
             assert block.offset == offset
-            offset += len(block.data)
+            offset += block.size
         one = Blocks(io.BytesIO(data).read, place="x.csv")
         assert sum(map(len, parts)) == sum(map(len, one))
 

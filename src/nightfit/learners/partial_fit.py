@@ -47,7 +47,7 @@ class PartialFitLearner(Calibrated):
 
     def _raw(self, batch: Batch) -> Array:
         arrays = {**self._weights, "seen": self._seen, **self._calibration.arrays()}
-        return linear_raw(arrays, standardise(self.normaliser.arrays(), batch.x_num), batch.x_cat)
+        return linear_raw(arrays)(standardise(self.normaliser.arrays(), batch.x_num), batch.x_cat)
 
     def _learn(self, rows: Rows, *, seed: int) -> None:
         """Make one pass over the rows, shuffled."""

@@ -74,8 +74,9 @@ class Chunk:
     """Consecutive records of a source.
 
     `table` holds the n records that could be read, by column name, values as the source gave them (text for
-    CSV, typed values for SQL). `rows` (int64, [n]) numbers them within the source's present generation,
-    counting from 0 and counting bad records too. `bad` are the records of this stretch that could not be read.
+    CSV, or numbers if they were expected; typed values for SQL). `rows` (int64, [n]) numbers them within the
+    source's present generation, counting from 0 and counting bad records too. `bad` are the records of this
+    stretch that could not be read.
     `cursor_at(i)` is the cursor after the first i records of the table, and any bad ones among or directly
     after them; `cursor_at(len(table))` lies after the whole chunk. `generation` goes up when a source starts
     over (a file that was overwritten). `place` is what messages call where the records come from (a file's path,
@@ -135,6 +136,26 @@ class LookingUp(Protocol):
         """Yield the rows that have one of the keys (each as text, column by column) and have a target by now.
 
         The tables hold the key's columns and the target at least. Raises what `Source.read` does.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Columns that are known to hold numbers, and the texts that mean "no value" among them."""
+
+    names: frozenset[str] = frozenset()
+    missing: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Expecting(Protocol):
+    """A source of text that can read columns straight as numbers, which is faster."""
+
+    def expecting(self, numbers: Numbers) -> Source:
+        """Return the source with float64 in place of text wherever a chunk of a column holds plain numbers alone.
+
+        Cleaning must make the same of both: a chunk with anything that it would reject stays text.
         """
         ...
 

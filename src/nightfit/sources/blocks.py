@@ -29,6 +29,7 @@ QUOTED_BYTES = 1 << 20
 RECORD_BYTES = 64 << 20
 """A record longer than this is no record: the file is neither CSV nor JSON lines."""
 
+_CACHED_BYTES = 1 << 18
 _LF, _CR, _COMMA, _QUOTE = b'\n\r,"'
 
 
@@ -36,11 +37,12 @@ _LF, _CR, _COMMA, _QUOTE = b'\n\r,"'
 class Block:
     """Complete records: `data[starts[i]:ends[i]]` is record i with its line end; blank lines are no records.
 
-    `offset` is that of `data` in the file.
+    They lie in the first `size` bytes of `data`, whose offset in the file is `offset`.
     """
 
     offset: int
     data: bytes
+    size: int
     starts: Offsets
     ends: Offsets
 
@@ -75,7 +77,7 @@ class Blocks:
             scan = self._scan(data)
             self._check(data, scan, row)
             end = int(scan.ends[-1]) if len(scan.ends) else 0
-            block = _block(offset, data[:end], scan.ends)
+            block = _block(offset, data, scan.ends)
             rest, offset, row = data[end:], offset + end, row + len(block)
             if end:
                 yield block
@@ -131,7 +133,7 @@ class _Scan:
 def _scan(data: bytes) -> _Scan:
     """Find the ends of records in data that starts at the start of one."""
     array = np.frombuffer(data, np.uint8)
-    line_ends = np.flatnonzero(array == _LF) + 1
+    line_ends = _ends(array)
     if b"\r" in data:
         line_ends = np.sort(np.concatenate([line_ends, _bare_cr_ends(array)]))
     opens, closes = _quoted(array) if b'"' in data else (line_ends[:0], line_ends[:0])
@@ -141,8 +143,15 @@ def _scan(data: bytes) -> _Scan:
 
 def _scan_lines(data: bytes) -> _Scan:
     """Find the ends of lines, whatever they hold."""
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF) + 1
+    ends = _ends(np.frombuffer(data, np.uint8))
     return _Scan(ends[:0], ends[:0], ends, ends)
+
+
+def _ends(array: Codes) -> Offsets:
+    """Find the ends of lines, piece by piece, which stay in the cache."""
+    starts = range(0, len(array), _CACHED_BYTES)
+    found = [np.flatnonzero(array[i : i + _CACHED_BYTES] == _LF) + (i + 1) for i in starts]
+    return np.concatenate([np.zeros(0, np.int64), *found])
 
 
 def _bare_cr_ends(array: Codes) -> Offsets:
@@ -186,10 +195,9 @@ def _quoted_one_by_one(array: Codes, quotes: Offsets) -> tuple[Offsets, Offsets]
 
 def _block(offset: int, data: bytes, ends: Offsets) -> Block:
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)[: len(ends)]
-    array = np.frombuffer(data, np.uint8)
-    first, second = array[starts], array[np.minimum(starts + 1, ends - 1)]
-    is_blank = (first == _LF) | ((first == _CR) & ((ends - starts == 1) | (second == _LF)))
-    return Block(offset, data, starts[~is_blank], ends[~is_blank])
+    short = np.flatnonzero(ends - starts <= 2)  # noqa: PLR2004 - CR LF
+    blank = [i for i in short.tolist() if not data[starts[i] : ends[i]].strip(b"\r\n")]
+    return Block(offset, data, int(ends[-1]) if len(ends) else 0, np.delete(starts, blank), np.delete(ends, blank))
 
 
 def _unclosed(place: str, row: int, fact: str) -> DataError:

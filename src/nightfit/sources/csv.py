@@ -1,9 +1,13 @@
-"""CSV bytes in, columns of text out: the header line, and records split into fields by Arrow."""
+"""CSV bytes in, columns of text out: the header line, and records split into fields by Arrow.
+
+Columns that are known to hold numbers become floats at once where the text could tell no more.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +15,8 @@ import pyarrow as pa
 import pyarrow.csv
 
 from nightfit.errors import DataError
-from nightfit.sources.base import BadRow
+from nightfit.kinds import as_text, is_plain
+from nightfit.sources.base import BadRow, Numbers
 from nightfit.sources.blocks import Blocks
 
 if TYPE_CHECKING:
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 HEADER_BYTES = 64 << 10
 """Read at a time where only the header line is wanted."""
 BOM = b"\xef\xbb\xbf"
+NO_NUMBERS = Numbers()
 
 
 @dataclass(frozen=True)
@@ -60,13 +66,18 @@ def read_header(stream: Seekable, *, place: str, whole: bool = False) -> Header 
     return None
 
 
-def parse(block: Block, start: int, stop: int, *, columns: tuple[str, ...], row: int) -> Records:
-    """Split the records [start, stop) of a block into columns of text; `row` is the number of the first."""
+def parse(
+    block: Block, start: int, stop: int, *, columns: tuple[str, ...], row: int, numbers: Numbers = NO_NUMBERS
+) -> Records:
+    """Split the records [start, stop) of a block into columns of text; `row` is the number of the first.
+
+    If `numbers` hold nothing else, and no record is odd, they become float64, null where missing.
+    """
     starts, ends = block.starts[start:stop], block.ends[start:stop]
     bad = dict.fromkeys(_not_utf8(block.data, starts, ends), "text must be UTF-8, however this is not")
     index = _others(len(starts), bad)
     misfits: list[tuple[int, int]] = []
-    table = _fitting(_joined(block.data, starts, ends, index), columns, misfits) if len(index) else None
+    table = _split(_joined(block.data, starts, ends, index), columns, misfits, numbers) if len(index) else None
     for number, n_fields in misfits:
         reason = f"a record must have {len(columns)} fields like the header, however this one has {n_fields}"
         bad[int(index[number])] = reason
@@ -99,9 +110,9 @@ def _names(record: bytes, place: str) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         fact = f"the header line of {place} is not ({error.reason})"
         raise DataError(f"a CSV file must be UTF-8, however {fact}; convert it") from None
-    record = record.rstrip(b"\r\n") + b"\n"
-    n_fields = len(_table(record, None).column_names)
-    names = tuple(_table(record, tuple(map(str, range(n_fields)))).to_pylist()[0].values())
+    line = pa.py_buffer(record.rstrip(b"\r\n") + b"\n")
+    n_fields = len(_table(line, None).column_names)
+    names = tuple(_table(line, tuple(map(str, range(n_fields)))).to_pylist()[0].values())
     _check_names(names, place)
     return names
 
@@ -117,6 +128,8 @@ def _check_names(names: tuple[str, ...], place: str) -> None:
 
 def _not_utf8(data: bytes, starts: Offsets, ends: Offsets) -> Iterator[int]:
     """Yield which records cannot be decoded; nearly always all of them can, which one step finds out."""
+    if data.isascii():  # the quickest of all checks
+        return
     try:
         data[starts[0] : ends[-1]].decode() if len(starts) else None
     except UnicodeDecodeError:
@@ -127,49 +140,61 @@ def _not_utf8(data: bytes, starts: Offsets, ends: Offsets) -> Iterator[int]:
                 yield i
 
 
-def _joined(data: bytes, starts: Offsets, ends: Offsets, index: Offsets) -> bytes:
-    """Copy the records at `index`; a blank line first, since Arrow would drop a byte order mark there."""
-    if len(index) == len(starts):
-        return b"".join([b"\n", memoryview(data)[starts[0] : ends[-1]]])
-    return b"".join([b"\n", *(data[starts[i] : ends[i]] for i in index)])
+def _joined(data: bytes, starts: Offsets, ends: Offsets, index: Offsets) -> pa.Buffer:
+    """Return the records at `index`, where all of them are without copying."""
+    whole = pa.py_buffer(data).slice(starts[0], ends[-1] - starts[0])
+    if len(index) == len(starts) and not data.startswith(BOM, starts[0]):
+        return whole
+    # a blank line first, since Arrow would drop a byte order mark there
+    return pa.py_buffer(b"".join([b"\n", *(data[starts[i] : ends[i]] for i in index)]))
 
 
-def _fitting(data: bytes, columns: tuple[str, ...], misfits: list[tuple[int, int]]) -> pa.Table:
-    """Let Arrow split records into columns of text; `misfits` takes (number, fields) of the others.
+def _split(data: bytes, columns: tuple[str, ...], misfits: list[tuple[int, int]], numbers: Numbers) -> pa.Table:
+    """Let Arrow split records into columns; `misfits` takes (number, fields) of those that do not fit.
 
-    Arrow numbers misfits only if it works in one thread, and nearly always there is none.
+    Nearly always there are none, and all numbers are plain ones: otherwise it is done again, with more care.
     """
-    try:
-        return _table(data, columns, lambda _: "error")
-    except pa.ArrowInvalid:
+    for hoped in (numbers, NO_NUMBERS) if numbers.names.intersection(columns) else (NO_NUMBERS,):
+        try:
+            table = _table(data, columns, lambda _: "error", hoped)
+        except pa.ArrowInvalid:
+            continue
+        if all(is_plain(table[name]) for name in hoped.names.intersection(columns)):  # what is not is rejected as text
+            return table
 
-        def misfit(row: pyarrow.csv.InvalidRow) -> str:
-            misfits.append((row.number - 1, row.actual_columns))
-            return "skip"
+    def misfit(row: pyarrow.csv.InvalidRow) -> str:
+        misfits.append((row.number - 1, row.actual_columns))
+        return "skip"
 
-        return _table(data, columns, misfit, threads=False)
+    return _table(data, columns, misfit)
+
+
+@cache
+def _null_words(missing: tuple[str, ...]) -> list[str]:
+    """Return the words that mean "no value" as they are spelled: as text is trimmed, not all can be met."""
+    nulls = as_text(pa.array(missing, pa.string()), missing)
+    return [word for word, text in zip(missing, nulls.to_pylist(), strict=True) if text is None]
 
 
 def _table(
-    data: bytes,
+    data: pa.Buffer,
     columns: tuple[str, ...] | None,
     misfit: Callable[[pyarrow.csv.InvalidRow], str] | None = None,
-    *,
-    threads: bool = True,
+    numbers: Numbers = NO_NUMBERS,
 ) -> pa.Table:
     return pyarrow.csv.read_csv(
         pa.BufferReader(data),
         read_options=pyarrow.csv.ReadOptions(
-            use_threads=threads,
-            block_size=len(data) + 1,  # one block, whose columns Arrow's threads share
+            use_threads=False,  # blocks have threads; Arrow numbers misfits in none, too
+            block_size=data.size + 1,
             column_names=columns,
             autogenerate_column_names=columns is None,
         ),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=misfit),
         convert_options=pyarrow.csv.ConvertOptions(
             check_utf8=False,  # done already, record by record where needed
-            column_types=dict.fromkeys(columns or (), pa.string()),
-            null_values=[],
+            column_types={n: pa.float64() if n in numbers.names else pa.string() for n in columns or ()},
+            null_values=_null_words(numbers.missing),
             true_values=[],
             false_values=[],
             timestamp_parsers=[],

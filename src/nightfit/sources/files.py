@@ -7,6 +7,7 @@ as a new generation. Parquet files (`nightfit.sources.parquet`) are written once
 
 from __future__ import annotations
 
+import copy
 import glob
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from nightfit.ahead import map_ahead
 from nightfit.errors import ConfigError, DataError
-from nightfit.sources.base import CHUNK_ROWS, Chunk, Cursor, step_over
+from nightfit.sources.base import CHUNK_ROWS, Chunk, Cursor, Numbers, step_over
 from nightfit.sources.blocks import Block, Blocks
 from nightfit.sources.formats import format_of
 from nightfit.sources.listing import JSON_LINES, PARQUET, ends_with, find
@@ -65,6 +67,13 @@ class FileSource:
         self.optional = optional
         self.rotated = str(Path(rotated).expanduser()) if rotated else ""
         self.on_gap = on_gap
+        self.numbers = Numbers()
+
+    def expecting(self, numbers: Numbers) -> FileSource:
+        """Return the source with numbers in place of their text; see `Expecting`."""
+        source = copy.copy(self)
+        source.numbers = numbers
+        return source
 
     def read(self, after: Cursor | None, note: Note) -> Iterator[Chunk]:
         """Yield what lies after the cursor, file by file; see `Source.read`.
@@ -82,7 +91,8 @@ class FileSource:
         for path in self._listed(note):
             place = self._place(path)
             known = cast("dict[str, dict[str, Any]]", cursor["files"])
-            for chunk in _read_on(path, place, known.get(place, {}), _Wrap(known, place), note):
+            entry, wrap = known.get(place, {}), _Wrap(known, place)
+            for chunk in _read_on(path, place, entry, wrap, note=note, numbers=self.numbers):
                 yield chunk
                 cursor = chunk.cursor_at(len(chunk.table))
 
@@ -107,7 +117,9 @@ class FileSource:
             check_still(files, live, self.rotated, self.root)
             for i, file in enumerate(log.files):
                 wrap, is_over = LogWrap(known, place, log, i), log.is_over(i)
-                reading = _reading(file.stream, place, file.path, log.start(i), wrap, note=note, whole=is_over)
+                reading = _reading(
+                    file.stream, place, file.path, log.start(i), wrap, note=note, numbers=self.numbers, whole=is_over
+                )
                 if reading and not log.is_read(i):
                     yield from reading
                     log = log.after(i, reading.reached)
@@ -162,7 +174,7 @@ def read_whole(path: Path, *, note: Note) -> Iterator[Chunk]:
         return
     with opened(path, place, whole=True) as stream:
         wrap = _Wrap({}, place)
-        reading = _reading(stream, place, path, Position(), wrap, note=note, whole=True, hollow=True)
+        reading = _reading(stream, place, path, Position(), wrap, note=note, numbers=Numbers(), whole=True, hollow=True)
         if reading is None:
             raise DataError(f"{place} must start with a header line, however it is blank; write it first")
         yield from reading
@@ -179,7 +191,9 @@ class _Wrap:
         return {"files": {**self.others, self.place: asdict(position)}}
 
 
-def _read_on(path: Path, place: str, entry: dict[str, Any], wrap: _Wrap, note: Note) -> Iterator[Chunk]:
+def _read_on(
+    path: Path, place: str, entry: dict[str, Any], wrap: _Wrap, *, note: Note, numbers: Numbers
+) -> Iterator[Chunk]:
     """Yield what lies after a cursor's entry of one file."""
     if ends_with(path, PARQUET):
         from nightfit.sources.parquet import read_parquet_on
@@ -192,7 +206,7 @@ def _read_on(path: Path, place: str, entry: dict[str, Any], wrap: _Wrap, note: N
         if start is None:
             return
         is_new = start.generation != after.generation
-        reading = _reading(stream, place, path, start, wrap, note=note, hollow=is_new)
+        reading = _reading(stream, place, path, start, wrap, note=note, numbers=numbers, hollow=is_new)
         if reading:
             yield from reading
         else:
@@ -226,11 +240,12 @@ def _reading(
     wrap: Callable[[Position], Cursor],
     *,
     note: Note,
+    numbers: Numbers,
     whole: bool = False,
     hollow: bool = False,
 ) -> _Reading | None:
     """Make the reading of a file, from the stream's start on; None while its header line is not complete."""
-    kind = format_of(path, stream)
+    kind = format_of(path, stream, numbers)
     stream.seek(0)
     header = kind.read_header(stream, place=place, whole=whole and hollow)  # a log without records is no concern
     return _Reading(stream, place, kind, header, start, wrap, note, whole, hollow) if header else None
@@ -255,8 +270,11 @@ class _Reading:
     reached: Position = field(init=False)
 
     def __iter__(self) -> Iterator[Chunk]:
+        yield from map_ahead(self._chunk, self._pieces())
+
+    def _pieces(self) -> Iterator[tuple[_Stretch, int, int]]:
+        """Find the records of each chunk; when there are no more, note what is left of the file."""
         stretch = self._first()
-        self.reached = self.start
         blocks = Blocks(
             self.stream.read,
             place=self.place,
@@ -269,10 +287,10 @@ class _Reading:
         for block in blocks:
             stretch, empty = stretch.next(block), empty and not len(block)
             for i in range(0, len(block), CHUNK_ROWS):
-                yield self._chunk(stretch, i, min(i + CHUNK_ROWS, len(block)))
-            self.reached = stretch.position(len(block))
+                yield stretch, i, min(i + CHUNK_ROWS, len(block))
         if empty:
-            yield self._chunk(stretch, 0, 0)
+            yield stretch, 0, 0
+        self.reached = stretch.position(len(stretch.block))
         self._note_rest(blocks.n_rest)
 
     def _first(self) -> _Stretch:
@@ -285,15 +303,16 @@ class _Reading:
         tail, start = self.stream.read(offset - before), self.start
         return _Stretch(head, tail, start.generation, start.rows, _no_records(offset))
 
-    def _chunk(self, stretch: _Stretch, start: int, stop: int) -> Chunk:
+    def _chunk(self, piece: tuple[_Stretch, int, int]) -> Chunk:
+        stretch, start, stop = piece
         records = self.kind.parse(stretch.block, start, stop, columns=self.header.columns, row=stretch.row + start)
-        index = [*records.index.tolist(), stop]
+        index = np.append(records.index, stop)
         return Chunk(
             place=self.place,
             table=records.table,
             rows=records.index + stretch.row,
             generation=stretch.generation,
-            cursor_at=lambda i: self.wrap(stretch.position(index[i])),
+            cursor_at=lambda i: self.wrap(stretch.position(int(index[i]))),
             bad=records.bad,
             is_sparse=self.kind.is_sparse,
         )
@@ -326,7 +345,7 @@ class _Stretch:
     def position(self, i: int) -> Position:
         """Give the position after i records: where the next one starts."""
         block = self.block
-        offset = block.offset + (int(block.starts[i]) if i < len(block) else len(block.data))
+        offset = block.offset + (int(block.starts[i]) if i < len(block) else block.size)
         return Position(
             self.generation,
             offset,
@@ -343,4 +362,4 @@ class _Stretch:
 
 def _no_records(offset: int) -> Block:
     nothing = np.array([], np.int64)
-    return Block(offset, b"", nothing, nothing)
+    return Block(offset, b"", 0, nothing, nothing)

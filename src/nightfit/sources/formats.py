@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from nightfit.sources.csv import BOM, parse, read_header
@@ -12,6 +13,7 @@ from nightfit.sources.listing import CSV, JSON_LINES, ends_with
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nightfit.sources.base import Numbers
     from nightfit.sources.blocks import Block
     from nightfit.sources.csv import Header, Records
     from nightfit.sources.unpack import Seekable
@@ -49,12 +51,16 @@ CSV_FILE = Format(read_header, parse, quoted=True, is_sparse=False)
 JSON_LINES_FILE = Format(read_start, parse_lines, quoted=False, is_sparse=True)
 
 
-def format_of(path: Path, stream: Seekable) -> Format:
-    """Tell a file's format by the end of its name; any other is CSV unless its text starts with a brace."""
-    if ends_with(path, JSON_LINES):
+def format_of(path: Path, stream: Seekable, numbers: Numbers) -> Format:
+    """Tell a file's format by the end of its name; any other is CSV unless its text starts with a brace.
+
+    `numbers` are columns of text that may be read as such.
+    """
+    if ends_with(path, JSON_LINES) or (not ends_with(path, CSV) and _starts_with_brace(stream)):
         return JSON_LINES_FILE
-    if ends_with(path, CSV):
-        return CSV_FILE
+    return replace(CSV_FILE, parse=partial(parse, numbers=numbers))
+
+
+def _starts_with_brace(stream: Seekable) -> bool:
     stream.seek(0)
-    start = stream.read(PEEKED_BYTES).removeprefix(BOM).lstrip()
-    return JSON_LINES_FILE if start.startswith(b"{") else CSV_FILE
+    return stream.read(PEEKED_BYTES).removeprefix(BOM).lstrip().startswith(b"{")

@@ -15,7 +15,7 @@ from nightfit.batch import Array
 from nightfit.duration import seconds
 from nightfit.errors import ConfigError, UsageError
 from nightfit.kinds import parse
-from nightfit.sources.base import BadRow, Chunk, Cursor, KeepCursor, LookingUp, Source
+from nightfit.sources.base import BadRow, Chunk, Cursor, Expecting, KeepCursor, LookingUp, Numbers, Source
 
 _DETAIL = 200
 """Characters of a bad record that are kept."""
@@ -121,15 +121,18 @@ def read_increment(
     *,
     cut: Cut | None = None,
     skip: Mapping[str, int] | None = None,
+    numbers: Numbers | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Increment:
     """Read every source from its cursor and stage the rows in `folder`.
 
     With `cut`, each source stops where the night ends; the first `skip[source]` records belong to nights that were
-    refused: they are read besides, and the night is cut after them. `progress` is told how many rows came.
+    refused: they are read besides, and the night is cut after them. `numbers` are the columns that all who share the
+    read know as such. `progress` is told how many rows came.
     """
     folder.mkdir(parents=True)
-    increment, sources = Increment(dict(after)), list(sources)
+    increment = Increment(dict(after))
+    sources = [s.expecting(numbers) if numbers and isinstance(s, Expecting) else s for s in sources]
     ends = _Ends(cut, sources, after, skip or {})
     for source in sources:
         increment.n_read[source.name] = 0

@@ -1,0 +1,364 @@
+"""The ASGI application: who may ask, what is asked, how much of it; the protocols do the rest.
+
+Every answer that is not one of a protocol's own is JSON with the rule and the fact; nothing a client sends makes a 5xx.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from nightfit import __version__
+from nightfit.serving import mlflow, native, oip
+from nightfit.serving.answers import Answers
+from nightfit.serving.batching import Batching
+from nightfit.serving.errors import RequestError
+from nightfit.serving.features import Inputs
+from nightfit.serving.following import Follower
+from nightfit.serving.openapi import describe
+from nightfit.serving.pages import page
+from nightfit.serving.served import Served
+from nightfit.serving.telemetry import Metrics, log
+from nightfit.serving.tokens import Tokens
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+SMALL_BYTES = 4_096
+"""Bodies up to this are answered on the event loop; larger ones on a thread, so that nobody waits for them."""
+
+_GET, _POST = ("GET", "HEAD"), ("POST",)
+
+JSON, TEXT, HTML = b"application/json", b"text/plain; version=0.0.4; charset=utf-8", b"text/html; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request, and all of them together, may ask for."""
+
+    body_bytes: int = 8 << 20
+    read_s: float = 10.0
+    n_requests: int = 256
+
+
+class Reply(NamedTuple):
+    """An answer: status, body, its content type, and further headers."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Request(NamedTuple):
+    """A request whose head has been checked: headers by name, and what reads the body."""
+
+    headers: Mapping[bytes, bytes]
+    read: Callable[[], Awaitable[bytes]]
+
+
+Handler: TypeAlias = "Callable[[Request, tuple[str, ...]], Awaitable[Reply]]"
+
+
+class Route(NamedTuple):
+    """What answers a path: its name in metrics, its methods, the handler, and whether it is open without a token."""
+
+    name: str
+    methods: tuple[str, ...]
+    handler: Handler
+    is_open: bool = False
+
+
+def to_json(value: Any, status: int = 200) -> Reply:  # noqa: ANN401 - what JSON holds
+    """Return a JSON reply."""
+    return Reply(status, msgspec.json.encode(value))
+
+
+@dataclass
+class App:
+    """The application over the versions that a follower keeps in service."""
+
+    follower: Follower
+    metrics: Metrics
+    tokens: Tokens = field(default_factory=Tokens)
+    hosts: frozenset[str] | None = None
+    """The names by which the server may be called; None: any."""
+    limits: Limits = field(default_factory=Limits)
+    logs_requests: bool = False
+
+    def __post_init__(self) -> None:
+        self._batching = Batching()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="nightfit-large")
+        self._prefix, self._numbers = secrets.token_hex(4), itertools.count(1)
+        self._n_running = 0
+        self._exact = {
+            "/predict": Route("/predict", _POST, self._predict),
+            "/invocations": Route("/invocations", _POST, self._invocations),
+            "/metrics": Route("/metrics", _GET, self._metrics_text),
+            "/ping": Route("/ping", _GET, self._ready, is_open=True),
+            "/health": Route("/health", _GET, self._ready, is_open=True),
+            "/version": Route("/version", _GET, self._version),
+            "/openapi.json": Route("/openapi.json", _GET, self._openapi),
+            "/docs": Route("/docs", _GET, self._docs, is_open=True),
+            "/v2": Route("/v2", _GET, self._server),
+            "/v2/health/live": Route("/v2/health/live", _GET, self._live, is_open=True),
+            "/v2/health/ready": Route("/v2/health/ready", _GET, self._ready, is_open=True),
+        }
+
+    def route(self, path: str) -> tuple[Route, tuple[str, ...]] | None:
+        """Return what answers a path, and the names in it."""
+        if path in self._exact:
+            return self._exact[path], ()
+        match path.split("/")[1:]:
+            case ["predict", name]:
+                return Route("/predict/{model}", _POST, self._predict), (name,)
+            case ["v2", "models", name, *rest]:
+                return self._model_route(name, rest)
+        return None
+
+    def _model_route(self, name: str, rest: list[str]) -> tuple[Route, tuple[str, ...]] | None:
+        names: tuple[str, ...] = (name,)
+        base = "/v2/models/{model}"
+        if rest[:1] == ["versions"] and len(rest) > 1:
+            names, base, rest = (name, rest[1]), f"{base}/versions/{{version}}", rest[2:]
+        match rest:
+            case []:
+                return Route(base, _GET, self._metadata), names
+            case ["ready"]:
+                return Route(f"{base}/ready", _GET, self._model_ready, is_open=True), names
+            case ["infer"]:
+                return Route(f"{base}/infer", _POST, self._infer), names
+        return None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await self._live_on(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        started = time.perf_counter()
+        name, method = "other", scope["method"]
+        self._n_running += 1
+        self.metrics.in_flight.inc()
+        try:
+            found = self.route(scope["path"])
+            if found is not None:
+                name = found[0].name
+            reply = await self._answer(scope, receive, found)
+        finally:
+            self._n_running -= 1
+            self.metrics.in_flight.dec()
+        await _send(send, reply, with_body=method != "HEAD")
+        self._count(name, method if method in _METHODS else "other", reply.status, time.perf_counter() - started)
+
+    def _count(self, name: str, method: str, status: int, seconds: float) -> None:
+        self.metrics.requests.labels(name, method, str(status)).inc()
+        self.metrics.seconds.labels(name).observe(seconds)
+        if self.logs_requests:
+            log("request", route=name, method=method, status=status, seconds=round(seconds, 6))
+
+    async def _answer(self, scope: Scope, receive: Receive, found: tuple[Route, tuple[str, ...]] | None) -> Reply:
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        try:
+            route, names = self._check(scope, headers, found)
+            return await route.handler(Request(headers, lambda: self._read(headers, receive)), names)
+        except RequestError as error:
+            return self._refuse(error, found)
+        except Exception as error:  # noqa: BLE001 - a bug of ours: told in the log, not to the client
+            log("bug", path=scope["path"][:100], reason=f"{type(error).__name__}: {error}")
+            return self._refuse(RequestError(500, "the server has failed; its log says how"), found)
+
+    def _check(
+        self, scope: Scope, headers: Mapping[bytes, bytes], found: tuple[Route, tuple[str, ...]] | None
+    ) -> tuple[Route, tuple[str, ...]]:
+        """Refuse before a body is read: too many at once, a wrong host, no token, no such path or method."""
+        if self._n_running > self.limits.n_requests:
+            rule = f"at most {self.limits.n_requests} requests are answered at once"
+            raise RequestError(503, f"{rule}, however more came", _AGAIN)
+        if self.hosts is not None and _host(headers.get(b"host", b"")) not in self.hosts:
+            raise RequestError(400, "the Host header must name this server, however it names another; see --allow-host")
+        if not (found and found[0].is_open) and not self.tokens.allow(headers.get(b"authorization", b"")):
+            raise RequestError(401, "a bearer token is needed, however none that is valid came", _BEARER)
+        if found is None:
+            raise RequestError(404, f"a path must be one of the API's, however there is no {scope['path'][:100]!r}")
+        if scope["method"] not in found[0].methods:
+            methods = ", ".join(found[0].methods)
+            fact = f"{found[0].name} must be asked by {methods}, however {scope['method'][:20]} came"
+            raise RequestError(405, fact, (b"allow", methods.encode()))
+        return found
+
+    def _refuse(self, error: RequestError, found: tuple[Route, tuple[str, ...]] | None) -> Reply:
+        identity = f"{self._prefix}-{next(self._numbers)}"
+        if found and found[0].name == "/invocations":
+            body: dict[str, object] = mlflow.encode_error(error)
+        else:
+            body = {"error": error.message}
+        return Reply(error.status, msgspec.json.encode(body | {"request_id": identity}), JSON, error.headers)
+
+    async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """Read a body, up to the limits of size and time."""
+        limit, parts, n, more = self.limits.body_bytes, list[bytes](), 0, True
+        if int(headers.get(b"content-length", b"0")) > limit:
+            raise _too_large(limit)
+        try:
+            async with asyncio.timeout(self.limits.read_s):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise RequestError(400, "a request must be sent whole, however its client has gone")
+                    parts.append(message.get("body", b""))
+                    n, more = n + len(parts[-1]), message.get("more_body", False)
+                    if n > limit:
+                        raise _too_large(limit)
+        except TimeoutError:
+            raise RequestError(408, f"a body must come within {self.limits.read_s:g} s, however it did not") from None
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _served(self, names: tuple[str, ...]) -> Served:
+        """Return the version that a path names: a model (the default one without), and perhaps a number."""
+        name = names[0] if names else self.follower.default
+        served = self.follower.get(name)
+        if name not in self.follower.names:
+            known = ", ".join(self.follower.names)
+            raise RequestError(404, f"a model must be one of {known}, however '{name[:60]}' is asked for")
+        if served is None:
+            raise RequestError(503, f"{name} must have an accepted version that verifies, however it has none", _AGAIN)
+        if len(names) > 1 and names[1] != str(served.number):
+            raise RequestError(404, f"a version must be in service, however {name} serves {served.number} alone")
+        return served
+
+    async def _work(
+        self, body: bytes, served: Served, decode: Callable[[bytes, Served], Inputs], encode: Callable[[Answers], bytes]
+    ) -> Reply:
+        """Decode, score and encode: small bodies here and batched, large ones on a thread."""
+        if len(body) > SMALL_BYTES:
+            loop = asyncio.get_running_loop()
+            n, text = await loop.run_in_executor(self._pool, _whole, body, served, decode, encode)
+        else:
+            inputs = decode(body, served)
+            n, text = len(inputs.x_num), encode(Answers.of(served, await self._batching.predict(served, inputs)))
+        self.metrics.predictions.labels(served.model, str(served.number)).inc(n)
+        return Reply(200, text)
+
+    async def _predict(self, request: Request, names: tuple[str, ...]) -> Reply:
+        _check_type(request.headers, b"application/json")
+        served = self._served(names)
+        return await self._work(await request.read(), served, native.decode, native.encode)
+
+    async def _infer(self, request: Request, names: tuple[str, ...]) -> Reply:
+        _check_type(request.headers, b"application/json")
+        served, asked = self._served(names), oip.Asked(None, None)
+
+        def decode(body: bytes, served: Served) -> Inputs:
+            nonlocal asked
+            inputs, asked = oip.decode(body, served)
+            return inputs
+
+        return await self._work(await request.read(), served, decode, lambda answers: oip.encode(answers, asked))
+
+    async def _invocations(self, request: Request, names: tuple[str, ...]) -> Reply:
+        kind = _check_type(request.headers, b"application/json", b"text/csv")
+        decode = mlflow.decode_csv if kind == b"text/csv" else mlflow.decode
+        served = self._served(names)
+        return await self._work(await request.read(), served, decode, mlflow.encode)
+
+    async def _metadata(self, _request: Request, names: tuple[str, ...]) -> Reply:
+        return to_json(oip.metadata(self._served(names)))
+
+    async def _model_ready(self, _request: Request, names: tuple[str, ...]) -> Reply:
+        return to_json({"name": self._served(names).model, "ready": True})
+
+    async def _server(self, _request: Request, _names: tuple[str, ...]) -> Reply:
+        return to_json(oip.server_metadata())
+
+    async def _live(self, _request: Request, _names: tuple[str, ...]) -> Reply:
+        return to_json({"live": True})
+
+    async def _ready(self, _request: Request, _names: tuple[str, ...]) -> Reply:
+        return to_json({"ready": self.follower.is_ready}, 200 if self.follower.is_ready else 503)
+
+    async def _version(self, _request: Request, _names: tuple[str, ...]) -> Reply:
+        return Reply(200, __version__.encode(), TEXT)
+
+    async def _openapi(self, _request: Request, _names: tuple[str, ...]) -> Reply:
+        served = self.follower.get(self.follower.default)
+        return to_json(describe(served, self.follower.names, needs_token=bool(self.tokens)))
+
+    async def _docs(self, _request: Request, _names: tuple[str, ...]) -> Reply:
+        return Reply(200, page("docs.html"), HTML, _SAFE)
+
+    async def _metrics_text(self, _request: Request, _names: tuple[str, ...]) -> Reply:
+        return Reply(200, self.metrics.text(), TEXT)
+
+    async def _live_on(self, receive: Receive, send: Send) -> None:
+        """Follow the store from start to stop."""
+        await receive()
+        self.follower.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.follower.stop()
+        self._pool.shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+_SAFE = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+)
+"""Headers of pages: nothing from elsewhere, and no script but our own file."""
+
+_AGAIN, _BEARER = (b"retry-after", b"1"), (b"www-authenticate", b"Bearer")
+
+
+def _whole(
+    body: bytes, served: Served, decode: Callable[[bytes, Served], Inputs], encode: Callable[[Answers], bytes]
+) -> tuple[int, bytes]:
+    inputs = decode(body, served)
+    return len(inputs.x_num), encode(Answers.of(served, served.predict(inputs)))
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(413, f"a body must have at most {limit:,} bytes, however this one has more")
+
+
+def _check_type(headers: Mapping[bytes, bytes], *legal: bytes) -> bytes:
+    """Return the content type; raises `RequestError` for another one, or a charset that is not UTF-8."""
+    kind, _, options = headers.get(b"content-type", b"").lower().partition(b";")
+    charset = options.strip().removeprefix(b"charset=").strip(b'"') if b"charset=" in options else b"utf-8"
+    if kind.strip() not in legal or charset not in {b"utf-8", b"utf8"}:
+        words = " or ".join(word.decode() for word in legal)
+        came = headers.get(b"content-type", b"none")[:60].decode("latin-1")
+        raise RequestError(415, f"the content type must be {words} in UTF-8, however it is {came}")
+    return kind.strip()
+
+
+def _host(header: bytes) -> str:
+    """Return the name in a Host header, without its port."""
+    name = header.decode("latin-1").lower()
+    return name.partition("]")[0] + "]" if name.startswith("[") else name.partition(":")[0]
+
+
+async def _send(send: Send, reply: Reply, *, with_body: bool) -> None:
+    headers = [
+        (b"content-type", reply.content_type),
+        (b"content-length", str(len(reply.body)).encode()),
+        *reply.headers,
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body if with_body else b""})

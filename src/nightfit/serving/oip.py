@@ -1,0 +1,159 @@
+"""The Open Inference Protocol, version 2, over REST: metadata, and inference on tensors in JSON.
+
+https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from nightfit import __version__
+from nightfit.serving.answers import Answers
+from nightfit.serving.errors import unusable
+from nightfit.serving.features import Inputs
+from nightfit.serving.native import parse_json
+from nightfit.serving.served import Served
+
+_INTEGERS = {f"{sign}INT{bits}": (sign, bits) for sign in ("", "U") for bits in (8, 16, 32, 64)}
+_FLOATS = ("FP16", "FP32", "FP64")
+_ONE_TENSOR = "features"
+
+
+class _Tensor(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any]
+    parameters: dict[str, Any] = {}
+
+
+class _Output(msgspec.Struct):
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class _Request(msgspec.Struct):
+    inputs: list[_Tensor]
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    outputs: list[_Output] | None = None
+
+
+class Asked(msgspec.Struct):
+    """What an inference request wants besides rows: its id, and the outputs by name (None: all)."""
+
+    id: str | None
+    outputs: list[str] | None
+
+
+def server_metadata() -> dict[str, Any]:
+    """Describe the server."""
+    return {"name": "nightfit", "version": __version__, "extensions": []}
+
+
+def metadata(served: Served) -> dict[str, Any]:
+    """Describe a model: one tensor of all columns where they are numbers, one a column otherwise."""
+    columns = served.features.columns
+    if served.features.is_numeric:
+        inputs = [{"name": _ONE_TENSOR, "datatype": "FP64", "shape": [-1, len(columns)]}]
+    else:
+        words = {"categorical": "BYTES", "boolean": "BOOL", "datetime": "BYTES", "numeric": "FP64"}
+        inputs = [{"name": c.name, "datatype": words[c.kind], "shape": [-1]} for c in columns]
+    outputs = [{"name": "prediction", "datatype": "BYTES" if served.schema.classes else "FP64", "shape": [-1]}]
+    if served.schema.classes:
+        outputs.append({"name": "probability", "datatype": "FP64", "shape": [-1, len(served.schema.classes)]})
+    return {
+        "name": served.model, "versions": [str(served.number)], "platform": "nightfit",
+        "inputs": inputs, "outputs": outputs,
+    }  # fmt: skip
+
+
+def decode(body: bytes, served: Served) -> tuple[Inputs, Asked]:
+    """Read tensors: one [n, d] of any name, or one a column; raises `RequestError`."""
+    try:
+        request = msgspec.convert(parse_json(body), _Request)
+    except msgspec.ValidationError as error:
+        raise unusable("the body must be an inference request", str(error)) from None
+    outputs = [output.name for output in request.outputs] if request.outputs is not None else None
+    known = [output["name"] for output in metadata(served)["outputs"]]
+    for name in outputs or ():
+        if name not in known:
+            raise unusable(f"outputs must be among {', '.join(known)}", f"'{name[:60]}' is not")
+    return _inputs(request.inputs, served), Asked(request.id, outputs)
+
+
+def _inputs(tensors: list[_Tensor], served: Served) -> Inputs:
+    d = len(served.features.columns)
+    if len(tensors) == 1 and len(tensors[0].shape) == 2 and (d != 1 or tensors[0].name not in served.features.names):  # noqa: PLR2004
+        tensor = tensors[0]
+        flat, width = _flat(tensor), tensor.shape[1]
+        rows = [flat[i * width : (i + 1) * width] for i in range(tensor.shape[0])]
+        return served.features.lists(rows, are_texts=tensor.datatype == "BYTES")
+    columns: dict[str, list[Any]] = {}
+    for tensor in tensors:
+        if tensor.name in columns:
+            raise unusable("every input must be there once", f"'{tensor.name[:60]}' is there twice")
+        if len(tensor.shape) not in {1, 2} or tensor.shape[1:] not in ([], [1]):
+            raise unusable(
+                f"inputs must be one tensor of shape [n, {d}], or one of shape [n] or [n, 1] for every column",
+                f"'{tensor.name[:60]}' of {len(tensors)} has shape {tensor.shape[:5]}",
+            )
+        columns[tensor.name] = _flat(tensor)
+    if not columns:
+        raise unusable("an inference request must have inputs", "it has none")
+    return served.features.by_column(columns)
+
+
+def _flat(tensor: _Tensor) -> list[Any]:
+    """Return a tensor's values in row-major order, checked against its shape and datatype."""
+    flat = tensor.data
+    while any(isinstance(value, list) for value in flat):
+        if not all(isinstance(value, list) for value in flat):
+            raise unusable(f"data of '{tensor.name[:60]}' must be flat, or nested as its shape", "it is uneven")
+        flat = [value for part in flat for value in part]
+    if any(n < 0 for n in tensor.shape) or math.prod(tensor.shape) != len(flat):
+        raise unusable(
+            f"data of '{tensor.name[:60]}' must fill its shape {tensor.shape[:5]}", f"it has {len(flat)} values"
+        )
+    legal = _legal(tensor.datatype)
+    wrong = next((value for value in flat if value is not None and not legal(value)), None)
+    if wrong is not None:
+        raise unusable(f"data of '{tensor.name[:60]}' must be {tensor.datatype} or null", f"one is {wrong!r:.60}")
+    return flat
+
+
+def _legal(datatype: str) -> Callable[[Any], bool]:
+    """Return what says whether a value is of a datatype; raises `RequestError` for one that the protocol has not."""
+    if datatype == "BYTES":
+        return lambda value: type(value) is str
+    if datatype == "BOOL":
+        return lambda value: type(value) is bool
+    if datatype in _FLOATS:
+        return lambda value: type(value) in {int, float}
+    if datatype in _INTEGERS:
+        sign, bits = _INTEGERS[datatype]
+        low, high = (0, 2**bits - 1) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        return lambda value: type(value) is int and low <= value <= high
+    names = ", ".join(["BOOL", *_INTEGERS, *_FLOATS, "BYTES"])
+    raise unusable(f"a datatype must be one of {names}", f"one is '{datatype[:60]}'")
+
+
+def encode(answers: Answers, asked: Asked) -> bytes:
+    """Write the answers."""
+    n = len(answers.predictions)
+    word = "FP64" if answers.proba is None else "BYTES"
+    outputs: list[dict[str, Any]] = [
+        {"name": "prediction", "shape": [n], "datatype": word, "data": answers.predictions}
+    ]
+    if answers.proba is not None:
+        shape, data = list(answers.proba.shape), answers.proba.ravel().tolist()
+        outputs.append({"name": "probability", "shape": shape, "datatype": "FP64", "data": data})
+    told: dict[str, Any] = {"model_name": answers.served.model, "model_version": str(answers.served.number)}
+    if asked.id is not None:
+        told["id"] = asked.id
+    wanted = [output for output in outputs if asked.outputs is None or output["name"] in asked.outputs]
+    return msgspec.json.encode(told | {"outputs": wanted})

@@ -1,0 +1,59 @@
+"""A version that is ready to score: its schema and the forward pass in numpy, without torch, pandas or Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from nightfit.batch import Array, Batch
+from nightfit.checkpoint import WEIGHTS, Manifest, unpack
+from nightfit.errors import DataError
+from nightfit.schema import Schema
+from nightfit.scorer import Scorer
+
+
+class Predictor(Protocol):
+    """What can turn a batch into probabilities: the numpy scorer, or a whole model on a device."""
+
+    def predict(self, batch: Batch) -> Array:
+        """Return the probability of each class, float64 [n, K], or the values of a quantity, float64 [n]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version that is ready to score."""
+
+    number: int
+    schema: Schema
+    predictor: Predictor
+
+
+def load_version(manifest: Manifest, files: Mapping[str, bytes]) -> Version:
+    """Return a version whose predictor needs no torch.
+
+    Raises `DataError` for a version that has learned nothing yet.
+    """
+    return Version(manifest.version, usable_schema(manifest), load_scorer(manifest, files))
+
+
+def load_scorer(manifest: Manifest, files: Mapping[str, bytes]) -> Scorer:
+    """Return the forward pass of a version."""
+    arrays = unpack(files[WEIGHTS], name=WEIGHTS)
+    moments, learner = (
+        {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+        for prefix in ("normaliser.", "learner.")
+    )
+    return Scorer(str(manifest.state["kind"]), moments, learner)
+
+
+def usable_schema(manifest: Manifest) -> Schema:
+    """Return the version's schema; raises `DataError` if it has learned nothing yet."""
+    schema = Schema.from_json(manifest.state["schema"])  # type: ignore[arg-type]
+    if not manifest.state["n_nights"]:
+        raise DataError(
+            f"a version must have learned rows to predict, however version {manifest.version} of {manifest.model} "
+            "has learned none; run `nightfit train` when there are new rows"
+        )
+    return schema

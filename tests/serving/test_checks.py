@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nightfit.config import load
+from nightfit.history import lineages
+from nightfit.serving.app import App, Limits
+from nightfit.serving.following import Follower
+from nightfit.serving.telemetry import Metrics
+from shop import ROW, Client
+
+OK = list(ROW.values())
+
+BAD: list[tuple[bytes, int, str]] = [
+    (b"", 400, "must be JSON"),
+    (b"{", 400, "must be JSON"),
+    (b'{"features": [NaN, "red", null, true]}', 400, "finite"),
+    (b'{"features": [Infinity, "red", null, true]}', 400, "finite"),
+    (b'{"features": [1e999, "red", null, true]}', 400, "finite"),
+    (b'{"features": "\xff"}', 400, "must be JSON"),
+    (b"[" * 100_000, 400, "levels deep"),
+    (b'{"features": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", 400, "levels deep"),
+    (b"[]", 422, "object with 'features' alone"),
+    (b'{"feature": [1]}', 422, "object with 'features' alone"),
+    (b'{"features": [1], "more": 2}', 422, "object with 'features' alone"),
+    (b'{"features": []}', 422, "a row"),
+    (b'{"features": 7}', 422, "a row"),
+    (b'{"features": [[]]}', 422, "list of 4 values"),
+    (b'{"features": [1, "red"]}', 422, "row 0 has 2"),
+    (b'{"features": [[1, "red", null, true], [1]]}', 422, "row 1 has 1"),
+    (b'{"features": [[1, "red", null, true], 1]}', 422, "row 1 is 1"),
+    (
+        b'{"features": [true, "red", null, true]}',
+        422,
+        "column 'price' must hold numbers or null, however row 0 has true",
+    ),
+    (b'{"features": ["1", "red", null, true]}', 422, "row 0 has '1'"),
+    (b'{"features": [1e101, "red", null, true]}', 422, "up to 1e+100"),
+    (b'{"features": [1' + b"0" * 400 + b', "red", null, true]}', 422, "up to 1e+100"),
+    (b'{"features": [1, ["red"], null, true]}', 422, "column 'colour' must hold text, however row 0 has a list"),
+    (b'{"features": [1, "red", "yesterday", true]}', 422, "column 'at' must hold times"),
+    (b'{"features": [1, "red", true, true]}', 422, "column 'at' must hold times"),
+    (b'{"features": [1, "red", null, 2]}', 422, "column 'fresh' must hold true or false"),
+    (b'{"features": {"price": 1}}', 422, "lacks 'colour', 'at', 'fresh'"),
+    (b'{"features": {"prise": 1}}', 422, "did you mean 'price'?"),
+    (b'{"features": [{"price": 1, "colour": "red", "at": null, "fresh": true}, 5]}', 422, "row 1 is 5"),
+    (json.dumps({"features": [OK] * 10_001}).encode(), 422, "at most 10,000 rows"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "says"), BAD, ids=[f"{b[:30]!r}" for b, _, _ in BAD])
+def test_nonsense_is_refused_with_the_rule_and_the_fact(server: Client, body: bytes, status: int, says: str) -> None:
+    """A body that makes no sense gets a JSON 4xx that says why, and never an answer."""
+    reply = server.ask("POST", "/predict", body, content_type="application/json")
+    assert reply.status == status, reply
+    assert says in reply.json["error"], reply
+    assert set(reply.json) == {"error", "request_id"}
+
+
+TENSOR = {"name": "x", "shape": [1, 4], "datatype": "BYTES", "data": ["1", "red", "", "true"]}
+BAD_TENSORS: list[tuple[Any, str]] = [
+    ({}, "inputs"),
+    ({"inputs": []}, "must have inputs"),
+    ({"inputs": [TENSOR | {"shape": [2, 4]}]}, "fill its shape"),
+    ({"inputs": [TENSOR | {"shape": [-1, -4]}]}, "fill its shape"),
+    ({"inputs": [TENSOR | {"shape": [1, 1, 4]}]}, "one tensor of shape"),
+    ({"inputs": [TENSOR | {"datatype": "FP65"}]}, "datatype"),
+    ({"inputs": [TENSOR | {"datatype": "FP64"}]}, "must be FP64"),
+    ({"inputs": [TENSOR | {"data": [["1", "red"], "", "true"]}]}, "uneven"),
+    ({"inputs": [TENSOR], "outputs": [{"name": "shap"}]}, "outputs"),
+    ({"inputs": [{"name": "price", "shape": [1], "datatype": "UINT8", "data": [256]}]}, "must be UINT8"),
+    ({"inputs": [{"name": "price", "shape": [1], "datatype": "FP64", "data": [1]}]}, "lacks"),
+    ({"inputs": [{"name": "price", "shape": [1], "datatype": "FP64", "data": [1]}] * 2}, "twice"),
+]
+
+
+@pytest.mark.parametrize(("body", "says"), BAD_TENSORS, ids=[says for _, says in BAD_TENSORS])
+def test_tensors_that_make_no_sense_are_refused(server: Client, body: Any, says: str) -> None:  # noqa: ANN401
+    """Shapes, datatypes, names and outputs are checked."""
+    reply = server.post("/v2/models/deep/infer", body)
+    assert (reply.status, list(reply.json)) == (422, ["error", "request_id"]), reply
+    assert says in reply.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status", "says"),
+    [
+        ("application/json", b"{}", 422, "exactly one of"),
+        ("application/json", b'{"instances": [[1]], "inputs": [[1]]}', 422, "exactly one of"),
+        ("application/json", b'{"dataframe_split": {"columns": ["price"], "data": [[1, 2]]}}', 422, "list of 1 values"),
+        ("application/json", b'{"dataframe_split": {"columns": [["price"]], "data": []}}', 422, "different names"),
+        ("application/json", b'{"inputs": {"price": [1], "colour": "red"}}', 422, "mixed"),
+        ("text/csv", b'price,colour,at,fresh\n1,"red', 400, "CSV"),
+        ("text/csv", b"price,colour,at,fresh\n1,red\n", 422, "record 0 has 2"),
+        ("text/csv", b"price,colour,at,fresh\n", 422, "at least one row"),
+        ("text/csv", b"price,colour,at,fresh\nmany,red,,\n", 422, "row 0 has 'many'"),
+        ("text/csv; charset=latin-1", b"a\n1\n", 415, "UTF-8"),
+        ("text/html", b"", 415, "content type"),
+    ],
+)
+def test_invocations_that_make_no_sense_are_refused(
+    server: Client, kind: str, body: bytes, status: int, says: str
+) -> None:
+    """Errors have the shape of MLflow's, without a stack trace."""
+    reply = server.ask("POST", "/invocations", body, content_type=kind)
+    assert (reply.status, set(reply.json)) == (status, {"error_code", "message", "request_id"}), reply
+    assert says in reply.json["message"]
+
+
+def test_paths_methods_and_types(server: Client) -> None:
+    """An unknown path or model is 404, a wrong method 405 with Allow, a wrong type 415, another version 404."""
+    for path in ("/", "/nothing", "/v2/models", "/v2/models/other", "/v2/models/deep/versions/9", "/predict/x/y", "//"):
+        assert server.ask("GET" if path != "/predict/other" else "POST", path).status == 404, path
+    reply = server.ask("DELETE", "/predict")
+    assert (reply.status, reply.headers["allow"]) == (405, "POST")
+    assert server.ask("POST", "/metrics").headers["allow"] == "GET, HEAD"
+    assert server.ask("POST", "/predict", b"{}", content_type="text/plain").status == 415
+    assert server.ask("POST", "/predict", b"{}").status == 415
+    assert server.post("/v2/models/deep/versions/2/infer", {"inputs": [TENSOR]}).status == 404
+
+
+def test_a_large_body_is_refused_before_it_is_read(server: Client) -> None:
+    """Nine megabytes are too many, whether their length is told or not."""
+    with socket.create_connection(server.address) as s:
+        s.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+        s.sendall(b"Content-Length: 9000000\r\n\r\n")
+        assert s.recv(100).startswith(b"HTTP/1.1 413")
+    with socket.create_connection(server.address) as s:
+        s.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+        s.sendall(b"Transfer-Encoding: chunked\r\n\r\n")
+        s.settimeout(20)
+        for _ in range(9):
+            try:
+                s.sendall(b"100000\r\n" + b" " * (1 << 20) + b"\r\n")
+            except OSError:
+                break
+        assert s.recv(100).startswith(b"HTTP/1.1 413")
+
+
+@pytest.fixture(scope="module")
+def app(shop: Path) -> App:
+    """Give the application itself, with a short patience."""
+    config = load(shop / "nightfit.toml")
+    metrics = Metrics()
+    follower = Follower(lineages(config, None), config.rules, metrics)
+    follower.look()
+    return App(follower, metrics, limits=Limits(read_s=0.2, n_requests=2))
+
+
+def call(app: App, path: str, *parts: bytes, wait: float = 0.0) -> tuple[int, Any]:
+    """Ask the application without a network; `wait`: seconds before the last part."""
+    sent: list[Any] = []
+    messages = [{"type": "http.request", "body": part, "more_body": i < len(parts) - 1} for i, part in enumerate(parts)]
+
+    async def receive() -> Any:  # noqa: ANN401 - ASGI's
+        if len(messages) == 1:
+            await asyncio.sleep(wait)
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - ASGI's
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": path, "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"host", b"localhost")],
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+def test_a_slow_body_is_refused(app: App) -> None:
+    """A client that does not send its body in time is told so."""
+    status, body = call(app, "/predict", b'{"feat', b"", wait=1.0)
+    assert status == 408
+    assert "within 0.2 s" in body["error"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*ROW, "x", "data"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+FIELDS = ["features", "instances", "inputs", "dataframe_split", "dataframe_records", "outputs", "id"]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    path=st.sampled_from(["/predict", "/predict/linear", "/invocations", "/v2/models/deep/infer"]),
+    body=st.one_of(
+        st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=2).map(lambda value: json.dumps(value).encode()),
+        JSON.map(lambda value: json.dumps(value).encode()),
+        st.binary(max_size=40),
+    ),
+)
+def test_nothing_that_a_client_sends_is_a_fault_of_the_server(app: App, path: str, body: bytes) -> None:
+    """Any body at all is answered 200 with finite figures, or 4xx with a sentence: never 5xx."""
+    status, reply = call(app, path, body)
+    assert status == 200 or 400 <= status < 500, (status, reply)
+    json.loads(json.dumps(reply, allow_nan=False))
+
+
+def test_a_slow_head_is_cut_off(server: Client) -> None:
+    """A connection that never finishes its request's head is closed, and costs no other client anything."""
+    with socket.create_connection(server.address) as slow:
+        slow.sendall(b"POST /predict HTTP/1.1\r\n")
+        started = time.monotonic()
+        slow.settimeout(30)
+        while time.monotonic() - started < 8:
+            time.sleep(1)
+            slow.sendall(b"X-A: b\r\n")  # a byte now and then does not help
+            assert server.ask("GET", "/ping").status == 200
+        assert slow.recv(10) == b""
+        assert time.monotonic() - started < 20
