@@ -6,6 +6,7 @@ Manifests and records stay for ever.
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from nightfit.checkpoint import MANIFEST, MEMORY, PENDING, REJECTS
@@ -25,35 +26,58 @@ def prune(lineage: Lineage, keep: int, *, thorough: bool = False) -> list[int]:
     and grew from, and what was refused since. Segments of known rows go when no version that is kept names them; this
     takes reading the manifests of those that are, so that it waits until there are many (`thorough`: now).
     """
-    versions = [item.version for item in lineage.items() if item.kind == "version"]
-    needed = _needed(lineage) if len(versions) > keep else set(versions)
+    versions, head = lineage.numbers(), lineage.head()
+    needed = _needed(lineage, head) if len(versions) > keep else set(versions)
     old = [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
-    stripped = [version for version in old if not lineage.was("pruned", version)]
+    asked = set(old) if thorough else _lately_old(lineage, old, head)
+    stripped = sorted(version for version in asked if _has_tensors(lineage, version))
     for version in stripped:
         folder = lineage.path(version)
         names = {path.name for path in folder.iterdir() if not is_record(path.name)} - {MANIFEST, *MARKS}
         lineage.strip(version, names, "pruned")
     if thorough or lineage.segments.count() > keep + 2 * N_NIGHTS:
-        kept = [lineage.manifest(version) for version in versions if version not in set(old)]
+        kept = [lineage.manifest(version) for version in versions if version not in set(old) and lineage.has(version)]
         lineage.segments.keep({sha for manifest in kept for sha in manifest.segments})
     return stripped
 
 
-def _needed(lineage: Lineage) -> set[int]:
-    head = lineage.head()
+def _has_tensors(lineage: Lineage, version: int) -> bool:
+    return lineage.has(version) and not lineage.was("pruned", version)
+
+
+def _lately_old(lineage: Lineage, old: list[int], head: Manifest | None) -> set[int]:
+    """Return the versions that have become old since the last commit, without looking at all that were before.
+
+    They lie at the edge of those that are kept, or were needed by the head before.
+    """
+    edge = set(takewhile(lambda version: _has_tensors(lineage, version), reversed(old)))
+    if head is None or head.parent is None:
+        return edge
+    with suppress(CheckpointError):  # a parent that cannot be read needs nothing
+        edge |= _of_state(lineage, lineage.manifest(head.parent)) & set(old)
+    return edge
+
+
+def _needed(lineage: Lineage, head: Manifest | None) -> set[int]:
     if head is None:
         return {manifest.version for manifest in lineage.newest_first()}
-    state: Manifest = lineage.resolve(head)
-    needed = {head.version, state.version}
-    if state.parent is not None:
-        needed.add(state.parent)
-        with suppress(CheckpointError):  # what cannot be read cannot serve again, either
-            needed.add(lineage.resolve(lineage.manifest(state.parent)).version)
+    needed = _of_state(lineage, head)
     for manifest in lineage.newest_first():
         if manifest.version <= head.version:
             break
         needed.add(manifest.version)
     return needed
+
+
+def _of_state(lineage: Lineage, head: Manifest) -> set[int]:
+    """Return a version, the one whose state it has, and what that grew from: what a rollback may need."""
+    state: Manifest = lineage.resolve(head)
+    found = {head.version, state.version}
+    if state.parent is not None:
+        found.add(state.parent)
+        with suppress(CheckpointError):  # what cannot be read cannot serve again, either
+            found.add(lineage.resolve(lineage.manifest(state.parent)).version)
+    return found
 
 
 def finish_erasing(lineage: Lineage, newest: Manifest | None) -> None:
