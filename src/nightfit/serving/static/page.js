@@ -2,6 +2,7 @@
 // The page of a server: what it serves, how its nights went, and a form to ask it. No library, nothing from elsewhere.
 
 const $ = (id) => document.getElementById(id);
+const N_ROWS = 60; // of the table of versions: the newest
 const rates = [];
 let state = null;
 let last = null;
@@ -116,7 +117,7 @@ function showChart() {
 
 function showDrift() {
   const rows = state.models.flatMap((model) =>
-    model.versions.slice(-10).flatMap((v) => [
+    model.versions.slice(-5).flatMap((v) => [
       ...(v.moved.length ? [[model.name, v.version, v.moved.join(", ")]] : []),
       ...(v.rise ? [[model.name, v.version, `the error rose from ${figure(v.rise[0], 3)} to ${figure(v.rise[1], 3)}`]] : []),
     ]),
@@ -124,7 +125,7 @@ function showDrift() {
   $("drift").replaceChildren(
     rows.length
       ? make("ul", {}, ...rows.reverse().map(([m, v, alarm]) => make("li", {}, `${m}, version ${v}: ${alarm}`)))
-      : make("p", { class: "soft" }, "None in the last ten nights."),
+      : make("p", { class: "soft" }, "None in the last five nights."),
   );
 }
 
@@ -138,6 +139,7 @@ function showLog() {
     v.rows.read.toLocaleString("en"), v.rows.learned.toLocaleString("en"), v.rows.held_out.toLocaleString("en"),
     figure(v.prequential.log_loss ?? v.prequential.rmse), v.verdict,
   ];
+  rows.splice(N_ROWS);
   $("log").replaceChildren(
     make("thead", {}, make("tr", {}, ...head.map((h) => make("th", { scope: "col", class: numbers.has(h) ? "n" : "" }, h)))),
     make(
