@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightfit.batch import BLOCK_ROWS, Batch, Rows, concat, stage
+from nightfit.batch import BLOCK_ROWS, Batch, Rows, concat, save_array, stage
 
 
 def a_batch(n: int, start: int = 0) -> Batch:
@@ -80,3 +81,14 @@ def test_an_empty_night_is_staged(tmp_path: Path) -> None:
     """A night without rows has no blocks and no labels."""
     rows = stage([], tmp_path / "night")
     assert (len(rows), list(rows.chunks()), rows.y.tolist()) == (0, [], [])
+
+
+@pytest.mark.parametrize("shape", [(3, 0), (1,), (50, 7), (3000, 20)])
+def test_an_array_is_written_whole_or_not_at_all(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """An array comes back as it was; on a full disk writing fails, and nothing is cut short without a word."""
+    array = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
+    save_array(tmp_path / "a.npy", array)
+    assert np.array_equal(np.load(tmp_path / "a.npy"), array)
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_array(Path("/dev/full"), array)
+    assert caught.value.errno == errno.ENOSPC

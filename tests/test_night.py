@@ -342,7 +342,7 @@ def test_every_figure_is_recorded(pipe: Pipe) -> None:
     pipe.night()
     night = pipe.head().night
     assert set(night) == {
-        "read", "looked_up", "learning", "gate", "device", "why_rejected", "notes", "seconds", "settings",
+        "read", "looked_up", "learning", "drift", "gate", "device", "why_rejected", "notes", "seconds", "settings",
     }  # fmt: skip
     assert night["read"] == {"a.csv": 100}
     data: Any = pipe.head().state["data"]

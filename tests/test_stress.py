@@ -83,4 +83,5 @@ def test_a_line_of_a_trace_is_read() -> None:
     assert call
     assert call.paths == ("/s/a",)
     assert parse('17 openat(AT_FDCWD</x>, "/s/a", O_RDONLY) = 3</s/a>') is None
+    assert parse('17    mkdir("/s", 0700) = 0'), "short ids of processes are padded"
     assert parse("17 <... write resumed>) = 6") is None

@@ -29,6 +29,7 @@ class Night:
         assert not ended.code, ended.said
         self._after = self.pipeline.state()
         self.points = points(self.calls, self.pipeline.folder)
+        assert self.points, "a night changes the store, however its trace has no call that does"
 
     def broken(self, point: Point, fault: Fault) -> list[str]:
         """Have the night with a fault at a point, and the next run; return what is wrong then."""

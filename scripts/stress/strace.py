@@ -21,7 +21,7 @@ NAMING = (
 )
 CALLS = (*WRITING, *SYNCING, *NAMING)
 
-_LINE = re.compile(r"(\d+) (\w+)\((.*)")
+_LINE = re.compile(r"(\d+) +(\w+)\((.*)")
 _PATH = re.compile(r'\d+<(/[^>]*)>|AT_FDCWD<[^>]*>|"((?:[^"\\]|\\.)*)"')
 _DATA = re.compile(r', "(?:[^"\\]|\\.)*"(\.\.\.)?, \d+')
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -161,6 +162,16 @@ def _pieces(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
         yield held
 
 
+def save_array(path: Path, array: Array) -> None:
+    """Write an array for `np.load`; raises `OSError` where the disk is full.
+
+    Into a file numpy writes through a stream of C's, whose last bytes may be lost without a word; into anything else
+    that can write it does so in Python.
+    """
+    with path.open("wb") as file:
+        np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
+
+
 def _spill(pieces: Sequence[Batch], stem: Path) -> StagedBatch:
     """Write batches as one; they are not joined in memory."""
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +182,7 @@ def _spill(pieces: Sequence[Batch], stem: Path) -> StagedBatch:
         with _path(stem, field.name).open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             for array in arrays:
-                array.tofile(file)
+                file.write(array.data)  # not `tofile`, for the reason that `save_array` names
     return StagedBatch(stem, n)
 
 

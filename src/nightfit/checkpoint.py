@@ -35,6 +35,9 @@ MANIFEST = "manifest.json"
 WEIGHTS, LEARNING, MEMORY = "model.safetensors", "learning.safetensors", "memory.safetensors"
 """What predicts; what only learning needs; the rows that are kept for replay and for testing."""
 
+DRIFT = "drift.safetensors"
+"""How the learned rows are distributed, and the detector of changes in the error."""
+
 PENDING = "pending.arrow"
 """The rows that wait for their label, in the order in which they came."""
 

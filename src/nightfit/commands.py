@@ -114,9 +114,11 @@ def _print_nights(rounds: list[list[NightResult]], device: str, *, as_json: bool
 
     A cron that mails what is printed thus mails when a person is needed.
     """
-    for result in (result for results in rounds for result in results):
-        for alarm in result.alarms:
-            print(f"nightfit: {result.model}: {alarm}", file=sys.stderr)
+    for results in rounds:
+        alarms = dict.fromkeys(alarm for result in results for alarm in result.alarms)
+        for alarm in alarms:
+            models = ", ".join(result.model for result in results if alarm in result.alarms)
+            print(f"nightfit: {models}: {alarm}", file=sys.stderr)
     for result in rounds[-1]:
         if result.status == "refused":
             print(f"nightfit: {result.model}: {result.verdict}", file=sys.stderr)

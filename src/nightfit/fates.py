@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightfit.ahead import map_ahead
-from nightfit.batch import Array, Batch
+from nightfit.batch import Array, Batch, save_array
 from nightfit.schema import Schema
 from nightfit.sources.increment import read_table, write_table
 
@@ -121,7 +121,7 @@ class CleanPart:
         """Write a part to disk."""
         part = cls(stem=stem, **more)
         part.write(table.drop_columns([*part.borrowed]))
-        np.save(part._hashes, np.stack(hashes), allow_pickle=False)
+        save_array(part._hashes, np.stack(hashes))
         return part
 
     def write(self, table: Any) -> None:  # noqa: ANN401 - pyarrow ships no types

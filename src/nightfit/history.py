@@ -15,10 +15,15 @@ from nightfit.store import Lineage, Store
 from nightfit.verify import verify as verify_lineage
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from nightfit.checkpoint import Manifest
     from nightfit.config import Config
     from nightfit.diff import Flips
     from nightfit.store import Entry
+
+N_MOVED = 10
+"""Columns that `show` tells of; `show --json` has all that the record keeps."""
 
 
 def pick(config: Config, name: str | None, option: str = "--model") -> str:
@@ -115,6 +120,9 @@ def show(version: int, name: str | None, path: Path, *, as_json: bool) -> None:
         return
     display(f"{config.name}/{model} version {manifest.version}: {manifest.verdict}")
     display(table(("what", "value"), _show_rows(manifest), left=("what", "value")))
+    drift: Any = manifest.night.get("drift")
+    if drift and drift["columns"]:
+        display("how far columns moved, the farthest first", _drift_table(drift))
 
 
 def _show_json(manifest: Manifest) -> dict[str, Any]:
@@ -171,6 +179,23 @@ def _night_rows(m: Manifest) -> list[Sequence[object]]:
         *([["fresh against warm", night["fresh"]["verdict"]]] if "fresh" in night else []),
         *([["notes", "; ".join(night["notes"])]] if night.get("notes") else []),
     ]
+
+
+def _drift_table(drift: dict[str, Any]) -> Table:
+    """Return the columns that moved farthest, with their PSI against each reference, and shares before and now."""
+    references = {"learned": "PSI, all before", "last": "night before", "first": "first night"}
+    rows = [
+        [
+            c["column"],
+            "new" if c["column"] in drift["moved"] else "",
+            *(c.get("psi", {}).get(name) for name in references),
+            "{:.1%} -> {:.1%}".format(*c["missing"]) if any(c.get("missing", ())) else None,
+            f"{c['unseen'][1]:.1%}" if "unseen" in c else None,
+        ]
+        for c in drift["columns"][:N_MOVED]
+    ]
+    columns = ("column", "alarm", *references.values(), "missing", "never seen before")
+    return table(columns, rows, left=("column", "alarm"))
 
 
 def _gate_rows(gate: dict[str, Any]) -> list[Sequence[object]]:

@@ -21,6 +21,7 @@ from nightfit.batch import Rows, stage
 from nightfit.checkpoint import EXCLUDED, PENDING, REJECTS, SKIPPED, Draft, Manifest, RowCounts, pack
 from nightfit.cleaning import adopt, clean, guess_task, labels_found
 from nightfit.demands import check_demands
+from nightfit.drift import ERROR_ROWS, Seen
 from nightfit.errors import ConfigError, DataError
 from nightfit.evidence import Kept, collect, find_kept
 from nightfit.fates import CleanNight, Fate, too_many_rejects
@@ -30,7 +31,7 @@ from nightfit.known import N_NIGHTS
 from nightfit.metrics import constant_loss
 from nightfit.model import Model
 from nightfit.pending import write_pending
-from nightfit.resume import continued, data_of, head_or_fresh, task_of
+from nightfit.resume import continued, data_of, head_or_fresh, last_drift, task_of
 from nightfit.standing import Standing
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Night:
         self.task = self._find_task()
         champion, candidate = self._load(), self._load()
         night = self._clean(champion)
+        self._drift, self._seen = last_drift(self._standing), Seen()
         prequential = self._test(champion, night)
         self._say("learning")
         learning = self._learn(candidate, night)
@@ -152,16 +154,19 @@ class Night:
         rows = self._stage(night, champion, Fate.LEARNED, Fate.HELD_OUT)
         if not len(rows):
             return {}
+        sample = rows.sample(ERROR_ROWS)
+        self._seen.rise = self._drift.watch(champion.predict(sample), sample)
         found = champion.tally(rows).scores() | {"rows": len(rows)}
         return {name: score for name, score in found.items() if math.isfinite(score)}
 
     def _learn(self, candidate: Model, night: CleanNight) -> dict[str, Json]:
-        """Grow, observe, learn; return how the loss on the learned rows went."""
+        """Grow, see what moved, observe, learn; return how the loss on the learned rows went."""
         was_blank = not candidate.n_nights
         candidate.grow(night.grown(self._schema))
         rows = self._stage(night, candidate, Fate.LEARNED)
         if not len(rows):
             return {"rows": 0}
+        self._seen = replace(self._drift.observe(rows, candidate.schema), rise=self._seen.rise)
         before = candidate.tally(rows).mean_loss
         candidate.learner.observe(rows)
         candidate.learn(rows, seed=self._config.seed)
@@ -210,7 +215,9 @@ class Night:
         prequential: dict[str, float],
         told: dict[str, Json],
     ) -> Draft:
+        self.alarms += self._seen.alarms()
         state, arrays = candidate.state()
+        state["drift"], arrays["drift"] = self._drift.state()
         files: dict[str, bytes | Path] = {f"{name}.safetensors": pack(a) for name, a in arrays.items()}
         if len(night.rejects):
             files[REJECTS] = night.rejects.path
@@ -237,6 +244,7 @@ class Night:
                 "gate": {"reason": decision.reason, **decision.figures},
                 "settings": settings(self._config, self._standing.name),
                 "device": {"name": self._request.device.name, "reason": self._request.device.reason},
+                "drift": self._seen.to_json(),
                 "why_rejected": night.rejects.why(),
             },
             state=state | {"data": self._data(night)},

@@ -6,6 +6,7 @@ Manifests and records stay for ever.
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from nightfit.checkpoint import MANIFEST, MEMORY, PENDING, REJECTS
@@ -14,8 +15,6 @@ from nightfit.known import N_NIGHTS
 from nightfit.store import MARKS, is_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from nightfit.checkpoint import Manifest
     from nightfit.store import Lineage
 
@@ -30,25 +29,42 @@ def prune(lineage: Lineage, keep: int, *, thorough: bool = False) -> list[int]:
     and grew from, and what was refused since. Segments of known rows go when no version that is kept names them; this
     takes reading the manifests of those that are, so that it waits until there are many (`thorough`: now).
     """
-    versions = [item.version for item in lineage.items() if item.kind == "version"]
-    needed = _needed(lineage) if len(versions) > keep else set(versions)
+    versions, head = lineage.numbers(), lineage.head()
+    needed = _needed(lineage, head) if len(versions) > keep else set(versions)
     old = [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
-    stripped = [version for version in old if not lineage.was("pruned", version)]
+    asked = set(old) if thorough else _lately_old(lineage, old, head)
+    stripped = sorted(version for version in asked if _has_tensors(lineage, version))
     for version in stripped:
         folder = lineage.path(version)
         names = {path.name for path in folder.iterdir() if not is_record(path.name)} - {MANIFEST, *MARKS}
         lineage.strip(version, names, "pruned")
     if thorough or lineage.segments.count() > keep + 2 * N_NIGHTS:
-        kept = [lineage.manifest(version) for version in versions if version not in set(old)]
+        kept = [lineage.manifest(version) for version in versions if version not in set(old) and lineage.has(version)]
         lineage.segments.keep({sha for manifest in kept for sha in manifest.segments})
     return stripped
 
 
-def _needed(lineage: Lineage) -> set[int]:
-    head = lineage.head()
+def _has_tensors(lineage: Lineage, version: int) -> bool:
+    return lineage.has(version) and not lineage.was("pruned", version)
+
+
+def _lately_old(lineage: Lineage, old: list[int], head: Manifest | None) -> set[int]:
+    """Return the versions that have become old since the last commit, without looking at all that were before.
+
+    They lie at the edge of those that are kept, or were needed by the head before.
+    """
+    edge = set(takewhile(lambda version: _has_tensors(lineage, version), reversed(old)))
+    if head is None or head.parent is None:
+        return edge
+    with suppress(CheckpointError):  # a parent that cannot be read needs nothing
+        edge |= _of_state(lineage, lineage.manifest(head.parent)) & set(old)
+    return edge
+
+
+def _needed(lineage: Lineage, head: Manifest | None) -> set[int]:
     if head is None:
         return {manifest.version for manifest in lineage.newest_first()}
-    needed = {head.version, *_back_to(lineage, head)}
+    needed = _of_state(lineage, head)
     for manifest in lineage.newest_first():
         if manifest.version <= head.version:
             break
@@ -56,13 +72,14 @@ def _needed(lineage: Lineage) -> set[int]:
     return needed
 
 
-def _back_to(lineage: Lineage, manifest: Manifest) -> Iterator[int]:
-    """Yield the versions from a head back to the night before its own: those between only went back, or forgot."""
-    n_nights = 0
+def _of_state(lineage: Lineage, head: Manifest) -> set[int]:
+    """Return a version and those back to the night before its own, with what only went back or forgot between them."""
+    found, manifest, n_nights = {head.version}, head, 0
     with suppress(CheckpointError):  # what cannot be read cannot serve again, either
         while (n_nights := n_nights + (manifest.act == "night")) < _NIGHTS_KEPT and manifest.parent is not None:
-            yield manifest.parent
+            found.add(manifest.parent)
             manifest = lineage.manifest(manifest.parent)
+    return found
 
 
 def finish_erasing(lineage: Lineage, newest: Manifest | None) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nightfit.checkpoint import Manifest, unpack
+from nightfit.checkpoint import DRIFT, Manifest, unpack
+from nightfit.drift import Drift
 from nightfit.errors import ConfigError
 from nightfit.model import Model
 from nightfit.schema import Schema
@@ -29,6 +30,13 @@ def head_or_fresh(config: Config, standing: Standing, task: Task, device: str) -
         columns = Schema.from_json(head.state["schema"])  # type: ignore[arg-type]
         model.grow(replace(columns, task=task, classes=()))
     return model
+
+
+def last_drift(standing: Standing) -> Drift:
+    """Return what the head remembers of how rows were distributed; nothing before the first night."""
+    if standing.head is None:
+        return Drift()
+    return Drift.load(standing.head.state["drift"], unpack(standing.files[DRIFT], name=DRIFT))  # type: ignore[arg-type]
 
 
 def continued(config: Config, manifest: Manifest, files: dict[str, bytes], device: str) -> Model:

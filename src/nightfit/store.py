@@ -157,6 +157,22 @@ class Lineage:
             with os.scandir(self.folder) as found:
                 return sorted(map(_item, found), key=lambda item: (item.version, item.name))
 
+    def numbers(self) -> list[int]:
+        """List the numbers of what is named like a version, ascending: a long history costs no more than its names."""
+        return sorted(int(name) for name in self._names() if _is_version(name))
+
+    def _names(self) -> list[str]:
+        with disk_errors(self.folder):
+            there = real_folder(self.pipeline.folder) and real_folder(self.folder)
+            return os.listdir(self.folder) if there else []  # noqa: PTH208 - names alone, of which there are many
+
+    def has(self, version: int) -> bool:
+        """Say whether there is a version of this number, and no link or file of a stranger."""
+        return _is_folder(self.path(version))
+
+    def _newest_numbers(self) -> Iterator[int]:
+        return filter(self.has, reversed(self.numbers()))
+
     def entries(self) -> list[Entry]:
         """List the versions ascending, from their manifests alone."""
         return [self._entry(item) for item in self.items() if item.version]
@@ -170,7 +186,7 @@ class Lineage:
 
     def newest_first(self) -> Iterator[Manifest]:
         """Yield the manifests that can be read, accepted and refused, from the newest back, one read at a time."""
-        for version in [item.version for item in reversed(self.items()) if item.kind == "version"]:
+        for version in self._newest_numbers():
             with suppress(CheckpointError):
                 yield self._read(version)
 
@@ -182,7 +198,7 @@ class Lineage:
         return next(self._accepted(lambda _version, _reason: None), None)
 
     def _accepted(self, on_broken: Callable[[int, str], None]) -> Iterator[Manifest]:
-        for version in [item.version for item in reversed(self.items()) if item.kind == "version"]:
+        for version in self._newest_numbers():
             try:
                 manifest = self._read(version)
             except NewerFormatError:
@@ -354,7 +370,9 @@ class Lineage:
         return manifest
 
     def _next(self) -> int:
-        version = 1 + max((item.version for item in self.items()), default=0)
+        taken = sorted((_number(name), name) for name in self._names())
+        folders = (number for number, name in reversed(taken) if number and _is_folder(self.folder / name))
+        version = 1 + next(folders, 0)
         while os.path.lexists(self.path(version)):  # a link or a file of a stranger
             version += 1
         return version
@@ -399,11 +417,24 @@ class Lineage:
 
 
 def _item(entry: os.DirEntry[str]) -> Item:
-    folder = entry.is_dir(follow_symlinks=False)
-    match = _VERSION.fullmatch(entry.name)
-    if folder and match and int(match[1]) and match[1] == f"{int(match[1]):06d}":
-        return Item(entry.name, "quarantined" if match[2] else "version", int(match[1]))
+    folder, number = entry.is_dir(follow_symlinks=False), _number(entry.name)
+    if folder and number:
+        return Item(entry.name, "version" if _is_version(entry.name) else "quarantined", number)
     return Item(entry.name, "segments" if folder and entry.name == SEGMENTS else "foreign")
+
+
+def _number(name: str) -> int:
+    """Return the number of a version, or of one that was set aside; 0 for what is named like neither."""
+    match = _VERSION.fullmatch(name)
+    return int(match[1]) if match and match[1] == f"{int(match[1]):06d}" else 0
+
+
+def _is_version(name: str) -> bool:
+    return name.isdigit() and _number(name) > 0
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _legal(name: str, what: str) -> str:

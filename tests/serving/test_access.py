@@ -12,8 +12,17 @@ import pytest
 from shop import ROW, Client, serving
 
 OLD, NEW = "an old token", "a new one"
-OPEN = ["/docs", "/ping", "/health", "/v2/health/live", "/v2/health/ready", "/v2/models/deep/ready"]
-GUARDED = ["/version", "/openapi.json", "/metrics", "/v2", "/v2/models/deep", "/v2/models/deep/versions/1"]
+OPEN = ["/", "/page.js", "/docs", "/ping", "/health", "/v2/health/live", "/v2/health/ready", "/v2/models/deep/ready"]
+GUARDED = [
+    "/version",
+    "/api/lineages",
+    "/api/live",
+    "/openapi.json",
+    "/metrics",
+    "/v2",
+    "/v2/models/deep",
+    "/v2/models/deep/versions/1",
+]
 POSTED = ["/predict", "/predict/deep", "/invocations", "/v2/models/deep/infer", "/v2/models/deep/versions/1/infer"]
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 

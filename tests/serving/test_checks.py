@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from nightfit.config import load
 from nightfit.history import lineages
-from nightfit.serving.app import App, Limits
+from nightfit.serving.app import App
 from nightfit.serving.following import Follower
+from nightfit.serving.http import Limits
 from nightfit.serving.telemetry import Metrics
 from shop import ROW, Client
 
@@ -118,7 +119,15 @@ def test_invocations_that_make_no_sense_are_refused(
 
 def test_paths_methods_and_types(server: Client) -> None:
     """An unknown path or model is 404, a wrong method 405 with Allow, a wrong type 415, another version 404."""
-    for path in ("/", "/nothing", "/v2/models", "/v2/models/other", "/v2/models/deep/versions/9", "/predict/x/y", "//"):
+    for path in (
+        "/nothing",
+        "/page.html",
+        "/v2/models",
+        "/v2/models/other",
+        "/v2/models/deep/versions/9",
+        "/predict/x/y",
+        "//",
+    ):
         assert server.ask("GET" if path != "/predict/other" else "POST", path).status == 404, path
     reply = server.ask("DELETE", "/predict")
     assert (reply.status, reply.headers["allow"]) == (405, "POST")

@@ -9,10 +9,10 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from http import HTTPStatus
 
 import msgspec
 
@@ -23,65 +23,36 @@ from nightfit.serving.batching import Batching
 from nightfit.serving.errors import RequestError
 from nightfit.serving.features import Inputs
 from nightfit.serving.following import Follower
+from nightfit.serving.http import (
+    AGAIN,
+    BEARER,
+    GET,
+    HTML,
+    JSON,
+    METHODS,
+    POST,
+    SCRIPT,
+    SMALL_BYTES,
+    TEXT,
+    Limits,
+    Receive,
+    Reply,
+    Request,
+    Route,
+    Scope,
+    Send,
+    check_type,
+    file_handler,
+    host_of,
+    send_reply,
+    to_json,
+    too_large,
+)
 from nightfit.serving.openapi import describe
-from nightfit.serving.pages import page
 from nightfit.serving.served import Served
+from nightfit.serving.story import Story
 from nightfit.serving.telemetry import Metrics, log
 from nightfit.serving.tokens import Tokens
-
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
-SMALL_BYTES = 4_096
-"""Bodies up to this are answered on the event loop; larger ones on a thread, so that nobody waits for them."""
-
-_GET, _POST = ("GET", "HEAD"), ("POST",)
-
-JSON, TEXT, HTML = b"application/json", b"text/plain; version=0.0.4; charset=utf-8", b"text/html; charset=utf-8"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one request, and all of them together, may ask for."""
-
-    body_bytes: int = 8 << 20
-    read_s: float = 10.0
-    n_requests: int = 256
-
-
-class Reply(NamedTuple):
-    """An answer: status, body, its content type, and further headers."""
-
-    status: int
-    body: bytes
-    content_type: bytes = JSON
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-class Request(NamedTuple):
-    """A request whose head has been checked: headers by name, and what reads the body."""
-
-    headers: Mapping[bytes, bytes]
-    read: Callable[[], Awaitable[bytes]]
-
-
-Handler: TypeAlias = "Callable[[Request, tuple[str, ...]], Awaitable[Reply]]"
-
-
-class Route(NamedTuple):
-    """What answers a path: its name in metrics, its methods, the handler, and whether it is open without a token."""
-
-    name: str
-    methods: tuple[str, ...]
-    handler: Handler
-    is_open: bool = False
-
-
-def to_json(value: Any, status: int = 200) -> Reply:  # noqa: ANN401 - what JSON holds
-    """Return a JSON reply."""
-    return Reply(status, msgspec.json.encode(value))
 
 
 @dataclass
@@ -101,18 +72,24 @@ class App:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="nightfit-large")
         self._prefix, self._numbers = secrets.token_hex(4), itertools.count(1)
         self._n_running = 0
+        self._story = Story(self.follower)
+        self._started, self._live_counts = time.monotonic(), {"requests": 0, "refused": 0, "rows": 0}
         self._exact = {
-            "/predict": Route("/predict", _POST, self._predict),
-            "/invocations": Route("/invocations", _POST, self._invocations),
-            "/metrics": Route("/metrics", _GET, self._metrics_text),
-            "/ping": Route("/ping", _GET, self._ready, is_open=True),
-            "/health": Route("/health", _GET, self._ready, is_open=True),
-            "/version": Route("/version", _GET, self._version),
-            "/openapi.json": Route("/openapi.json", _GET, self._openapi),
-            "/docs": Route("/docs", _GET, self._docs, is_open=True),
-            "/v2": Route("/v2", _GET, self._server),
-            "/v2/health/live": Route("/v2/health/live", _GET, self._live, is_open=True),
-            "/v2/health/ready": Route("/v2/health/ready", _GET, self._ready, is_open=True),
+            "/predict": Route("/predict", POST, self._predict),
+            "/invocations": Route("/invocations", POST, self._invocations),
+            "/metrics": Route("/metrics", GET, self._metrics_text),
+            "/ping": Route("/ping", GET, self._ready, is_open=True),
+            "/health": Route("/health", GET, self._ready, is_open=True),
+            "/version": Route("/version", GET, self._version),
+            "/openapi.json": Route("/openapi.json", GET, self._openapi),
+            "/": Route("/", GET, file_handler("page.html", HTML), is_open=True),
+            "/page.js": Route("/page.js", GET, file_handler("page.js", SCRIPT), is_open=True),
+            "/docs": Route("/docs", GET, file_handler("docs.html", HTML), is_open=True),
+            "/api/lineages": Route("/api/lineages", GET, self._lineages),
+            "/api/live": Route("/api/live", GET, self._live_figures),
+            "/v2": Route("/v2", GET, self._server),
+            "/v2/health/live": Route("/v2/health/live", GET, self._live, is_open=True),
+            "/v2/health/ready": Route("/v2/health/ready", GET, self._ready, is_open=True),
         }
 
     def route(self, path: str) -> tuple[Route, tuple[str, ...]] | None:
@@ -121,7 +98,7 @@ class App:
             return self._exact[path], ()
         match path.split("/")[1:]:
             case ["predict", name]:
-                return Route("/predict/{model}", _POST, self._predict), (name,)
+                return Route("/predict/{model}", POST, self._predict), (name,)
             case ["v2", "models", name, *rest]:
                 return self._model_route(name, rest)
         return None
@@ -133,11 +110,11 @@ class App:
             names, base, rest = (name, rest[1]), f"{base}/versions/{{version}}", rest[2:]
         match rest:
             case []:
-                return Route(base, _GET, self._metadata), names
+                return Route(base, GET, self._metadata), names
             case ["ready"]:
-                return Route(f"{base}/ready", _GET, self._model_ready, is_open=True), names
+                return Route(f"{base}/ready", GET, self._model_ready, is_open=True), names
             case ["infer"]:
-                return Route(f"{base}/infer", _POST, self._infer), names
+                return Route(f"{base}/infer", POST, self._infer), names
         return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -159,12 +136,14 @@ class App:
         finally:
             self._n_running -= 1
             self.metrics.in_flight.dec()
-        await _send(send, reply, with_body=method != "HEAD")
-        self._count(name, method if method in _METHODS else "other", reply.status, time.perf_counter() - started)
+        await send_reply(send, reply, with_body=method != "HEAD")
+        self._count(name, method if method in METHODS else "other", reply.status, time.perf_counter() - started)
 
     def _count(self, name: str, method: str, status: int, seconds: float) -> None:
         self.metrics.requests.labels(name, method, str(status)).inc()
         self.metrics.seconds.labels(name).observe(seconds)
+        self._live_counts["requests"] += 1
+        self._live_counts["refused"] += status >= HTTPStatus.BAD_REQUEST
         if self.logs_requests:
             log("request", route=name, method=method, status=status, seconds=round(seconds, 6))
 
@@ -185,11 +164,11 @@ class App:
         """Refuse before a body is read: too many at once, a wrong host, no token, no such path or method."""
         if self._n_running > self.limits.n_requests:
             rule = f"at most {self.limits.n_requests} requests are answered at once"
-            raise RequestError(503, f"{rule}, however more came", _AGAIN)
-        if self.hosts is not None and _host(headers.get(b"host", b"")) not in self.hosts:
+            raise RequestError(503, f"{rule}, however more came", AGAIN)
+        if self.hosts is not None and host_of(headers.get(b"host", b"")) not in self.hosts:
             raise RequestError(400, "the Host header must name this server, however it names another; see --allow-host")
         if not (found and found[0].is_open) and not self.tokens.allow(headers.get(b"authorization", b"")):
-            raise RequestError(401, "a bearer token is needed, however none that is valid came", _BEARER)
+            raise RequestError(401, "a bearer token is needed, however none that is valid came", BEARER)
         if found is None:
             raise RequestError(404, f"a path must be one of the API's, however there is no {scope['path'][:100]!r}")
         if scope["method"] not in found[0].methods:
@@ -210,7 +189,7 @@ class App:
         """Read a body, up to the limits of size and time."""
         limit, parts, n, more = self.limits.body_bytes, list[bytes](), 0, True
         if int(headers.get(b"content-length", b"0")) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         try:
             async with asyncio.timeout(self.limits.read_s):
                 while more:
@@ -220,7 +199,7 @@ class App:
                     parts.append(message.get("body", b""))
                     n, more = n + len(parts[-1]), message.get("more_body", False)
                     if n > limit:
-                        raise _too_large(limit)
+                        raise too_large(limit)
         except TimeoutError:
             raise RequestError(408, f"a body must come within {self.limits.read_s:g} s, however it did not") from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -233,7 +212,7 @@ class App:
             known = ", ".join(self.follower.names)
             raise RequestError(404, f"a model must be one of {known}, however '{name[:60]}' is asked for")
         if served is None:
-            raise RequestError(503, f"{name} must have an accepted version that verifies, however it has none", _AGAIN)
+            raise RequestError(503, f"{name} must have an accepted version that verifies, however it has none", AGAIN)
         if len(names) > 1 and names[1] != str(served.number):
             raise RequestError(404, f"a version must be in service, however {name} serves {served.number} alone")
         return served
@@ -249,15 +228,16 @@ class App:
             inputs = decode(body, served)
             n, text = len(inputs.x_num), encode(Answers.of(served, await self._batching.predict(served, inputs)))
         self.metrics.predictions.labels(served.model, str(served.number)).inc(n)
+        self._live_counts["rows"] += n
         return Reply(200, text)
 
     async def _predict(self, request: Request, names: tuple[str, ...]) -> Reply:
-        _check_type(request.headers, b"application/json")
+        check_type(request.headers, b"application/json")
         served = self._served(names)
         return await self._work(await request.read(), served, native.decode, native.encode)
 
     async def _infer(self, request: Request, names: tuple[str, ...]) -> Reply:
-        _check_type(request.headers, b"application/json")
+        check_type(request.headers, b"application/json")
         served, asked = self._served(names), oip.Asked(None, None)
 
         def decode(body: bytes, served: Served) -> Inputs:
@@ -268,7 +248,7 @@ class App:
         return await self._work(await request.read(), served, decode, lambda answers: oip.encode(answers, asked))
 
     async def _invocations(self, request: Request, names: tuple[str, ...]) -> Reply:
-        kind = _check_type(request.headers, b"application/json", b"text/csv")
+        kind = check_type(request.headers, b"application/json", b"text/csv")
         decode = mlflow.decode_csv if kind == b"text/csv" else mlflow.decode
         served = self._served(names)
         return await self._work(await request.read(), served, decode, mlflow.encode)
@@ -295,8 +275,11 @@ class App:
         served = self.follower.get(self.follower.default)
         return to_json(describe(served, self.follower.names, needs_token=bool(self.tokens)))
 
-    async def _docs(self, _request: Request, _names: tuple[str, ...]) -> Reply:
-        return Reply(200, page("docs.html"), HTML, _SAFE)
+    async def _lineages(self, _request: Request, _names: tuple[str, ...]) -> Reply:
+        return to_json(await asyncio.get_running_loop().run_in_executor(self._pool, self._story.to_json))
+
+    async def _live_figures(self, _request: Request, _names: tuple[str, ...]) -> Reply:
+        return to_json({"uptime_s": time.monotonic() - self._started, **self._live_counts})
 
     async def _metrics_text(self, _request: Request, _names: tuple[str, ...]) -> Reply:
         return Reply(200, self.metrics.text(), TEXT)
@@ -312,53 +295,8 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-
-_SAFE = (
-    (
-        b"content-security-policy",
-        b"default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'",
-    ),
-    (b"x-content-type-options", b"nosniff"),
-)
-"""Headers of pages: nothing from elsewhere, and no script but our own file."""
-
-_AGAIN, _BEARER = (b"retry-after", b"1"), (b"www-authenticate", b"Bearer")
-
-
 def _whole(
     body: bytes, served: Served, decode: Callable[[bytes, Served], Inputs], encode: Callable[[Answers], bytes]
 ) -> tuple[int, bytes]:
     inputs = decode(body, served)
     return len(inputs.x_num), encode(Answers.of(served, served.predict(inputs)))
-
-
-def _too_large(limit: int) -> RequestError:
-    return RequestError(413, f"a body must have at most {limit:,} bytes, however this one has more")
-
-
-def _check_type(headers: Mapping[bytes, bytes], *legal: bytes) -> bytes:
-    """Return the content type; raises `RequestError` for another one, or a charset that is not UTF-8."""
-    kind, _, options = headers.get(b"content-type", b"").lower().partition(b";")
-    charset = options.strip().removeprefix(b"charset=").strip(b'"') if b"charset=" in options else b"utf-8"
-    if kind.strip() not in legal or charset not in {b"utf-8", b"utf8"}:
-        words = " or ".join(word.decode() for word in legal)
-        came = headers.get(b"content-type", b"none")[:60].decode("latin-1")
-        raise RequestError(415, f"the content type must be {words} in UTF-8, however it is {came}")
-    return kind.strip()
-
-
-def _host(header: bytes) -> str:
-    """Return the name in a Host header, without its port."""
-    name = header.decode("latin-1").lower()
-    return name.partition("]")[0] + "]" if name.startswith("[") else name.partition(":")[0]
-
-
-async def _send(send: Send, reply: Reply, *, with_body: bool) -> None:
-    headers = [
-        (b"content-type", reply.content_type),
-        (b"content-length", str(len(reply.body)).encode()),
-        *reply.headers,
-    ]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body if with_body else b""})

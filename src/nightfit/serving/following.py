@@ -46,6 +46,11 @@ class Follower:
         return list(self._lineages)
 
     @property
+    def pipeline(self) -> str:
+        """The pipeline's name."""
+        return self._lineages[self.default].pipeline.folder.name
+
+    @property
     def is_ready(self) -> bool:
         """Say whether every model has a version in service."""
         return len(self._served) == len(self._lineages)

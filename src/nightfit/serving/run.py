@@ -13,8 +13,9 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from nightfit.errors import ConfigError
-from nightfit.serving.app import App, Limits
+from nightfit.serving.app import App
 from nightfit.serving.following import Follower
+from nightfit.serving.http import Limits
 from nightfit.serving.telemetry import Metrics, log
 from nightfit.serving.tokens import Tokens
 
