@@ -53,7 +53,10 @@ def test_all_forms_of_a_row_have_the_answer_of_predict(server: Client, copy: Pat
 
 
 def test_open_inference(server: Client) -> None:
-    """Metadata names the tensors, and an inference request built from it has the native answer and its own id."""
+    """Metadata names the tensors, and an inference request built from it has the native answer and its own id.
+
+    MLServer's client writes null for what it leaves out.
+    """
     meta = server.ask("GET", "/v2/models/deep").json
     assert (meta["name"], meta["versions"]) == ("deep", ["1"])
     data = dict(zip(NAMES, VALUES, strict=True))
@@ -73,6 +76,11 @@ def test_open_inference(server: Client) -> None:
         assert found["outputs"][1]["data"] == native["probability"][0]
     found = server.post("/v2/models/deep/infer", {"inputs": inputs, "outputs": [{"name": "probability"}]}).json
     assert [o["name"] for o in found["outputs"]] == ["probability"]
+    nothing = {"id": None, "parameters": None}
+    bare = [tensor | {"parameters": None} for tensor in inputs]
+    outputs = [{"name": "prediction", "parameters": None}]
+    found = server.post("/v2/models/deep/infer", nothing | {"inputs": bare, "outputs": outputs}).json
+    assert found["outputs"][0]["data"] == native["prediction"]
     texts = [{"name": "x", "shape": [1, 4], "datatype": "BYTES", "data": [["0.5", "red", "2026-01-02 10:00", "true"]]}]
     found = server.post("/v2/models/deep/infer", {"inputs": texts}).json
     assert found["outputs"][1]["data"] == native["probability"][0]
