@@ -3,7 +3,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +228,84 @@ def test_a_slow_head_is_cut_off(server: Client) -> None:
             assert server.ask("GET", "/ping").status == 200
         assert slow.recv(10) == b""
         assert time.monotonic() - started < 20
+
+
+@contextmanager
+def connected(client: Client, first: bytes) -> Iterator[socket.socket]:
+    """Connect, and send what begins a conversation."""
+    with socket.create_connection(client.address, timeout=30) as s:
+        s.sendall(first)
+        yield s
+
+
+def read(s: socket.socket) -> bytes:
+    """Read until the server closes."""
+    parts = []
+    with suppress(ConnectionResetError):
+        while part := s.recv(1 << 16):
+            parts.append(part)
+    return b"".join(parts)
+
+
+GET = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = (
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x16\x03\x01\x00 a client that speaks TLS\r\n\r\n",
+        b"SPEAK /ping HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /pi\u00f1g HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(),
+        GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        GET + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        GET + b"X: a\0b\r\n\r\n",
+        CHUNKED + b"zz\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_in_json(server: Client, garbage: bytes) -> None:
+    """Bytes that are no request, or could be read in two ways, get a 400 like any other, and the connection ends."""
+    with connected(server, garbage) as s:
+        head, _, body = read(s).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/json" in head
+    assert set(json.loads(body)) == {"error", "request_id"}
+
+
+@pytest.mark.parametrize("endless", [GET + b"X: ", GET.replace(b"ping", b"p"), CHUNKED + b"0\r\nX: "])
+def test_a_head_has_an_end(server: Client, endless: bytes) -> None:
+    """A header, or a trailer, of many megabytes is refused after some kilobytes."""
+    with connected(server, endless) as s:
+        n = 0
+        with suppress(OSError):
+            for _ in range(64):
+                n += s.send(b"a" * (1 << 20))
+        assert n < 16 << 20
+    assert server.ask("GET", "/ping").status == 200
+
+
+def test_requests_that_nobody_waits_for_do_not_pile_up(server: Client) -> None:
+    """Requests sent one after the other are answered in turn, and read no faster than they are answered."""
+    with connected(server, b"") as s:
+        n = 20_000
+        writer = threading.Thread(target=s.sendall, args=[(GET + b"\r\n") * n + GET + b"Connection: close\r\n\r\n"])
+        writer.start()
+        answers = read(s)
+        writer.join()
+    assert answers.count(b"HTTP/1.1 200 ") == n + 1
+    metrics = server.ask("GET", "/metrics").body.decode()
+    resident = next(line for line in metrics.splitlines() if line.startswith("process_resident_memory_bytes "))
+    assert float(resident.split()[1]) < 120 << 20
+
+
+def test_a_body_that_was_refused_does_not_go_on_for_ever(server: Client) -> None:
+    """Whoever sends on after the answer, a byte now and then, is cut off."""
+    with connected(server, b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n") as s:
+        assert s.recv(1 << 16).startswith(b"HTTP/1.1 404 ")
+        with pytest.raises(OSError, match=r".+"):  # noqa: PT012 - which of them is the operating system's choice
+            for _ in range(20):
+                time.sleep(1)
+                s.sendall(b"x")
