@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,35 @@ def test_a_slow_body_is_refused(app: App) -> None:
     status, body = call(app, "/predict", b'{"feat', b"", wait=1.0)
     assert status == 408
     assert "within 0.2 s" in body["error"]
+
+
+def test_a_busy_server_is_alive(app: App) -> None:
+    """Over the limit a request is told to come again; probes are answered, as one that fails would end the server."""
+
+    async def crowd() -> list[int]:
+        stuck = [asyncio.create_task(ask(app, "POST", "/predict", asyncio.Event().wait)) for _ in range(2)]
+        await asyncio.sleep(0)
+        found = [await ask(app, method, path) for method, path in [("POST", "/predict"), ("GET", "/v2/health/live")]]
+        return [*found, *await asyncio.gather(*stuck)]
+
+    assert asyncio.run(crowd()) == [503, 200, 408, 408]
+
+
+async def ask(app: App, method: str, path: str, wait: Callable[[], Awaitable[object]] | None = None) -> int:
+    """Ask the application without a network, and return the status; `wait`: what comes before the body."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:  # noqa: ANN401 - ASGI's
+        if wait:
+            await wait()
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - ASGI's
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+    await app({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
+    return int(sent[0]["status"])
 
 
 JSON = st.recursive(
