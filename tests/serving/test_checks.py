@@ -319,7 +319,7 @@ def test_a_head_has_an_end(server: Client, endless: bytes) -> None:
 def test_requests_that_nobody_waits_for_do_not_pile_up(server: Client) -> None:
     """Requests sent one after the other are answered in turn, and read no faster than they are answered."""
     with connected(server, b"") as s:
-        n = 20_000
+        n = 60_000
         writer = threading.Thread(target=s.sendall, args=[(GET + b"\r\n") * n + GET + b"Connection: close\r\n\r\n"])
         writer.start()
         answers = read(s)
@@ -338,3 +338,19 @@ def test_a_body_that_was_refused_does_not_go_on_for_ever(server: Client) -> None
             for _ in range(20):
                 time.sleep(1)
                 s.sendall(b"x")
+
+
+def test_a_wish_for_another_protocol_is_passed_over(server: Client) -> None:
+    """A request that asks for HTTP/2 on the way, as Java's client does, is answered, and so is the next."""
+    body = json.dumps({"features": OK}).encode()
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    with connected(server, head + wish + length + body[:7]) as s:
+        time.sleep(0.1)
+        s.sendall(body[7:])
+        for _ in range(2):
+            assert s.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+            s.sendall(head + wish + length + body)
+    with connected(server, b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n") as s:
+        assert read(s).startswith(b"HTTP/1.1 400 ")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 from typing import Any
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -26,6 +28,7 @@ class Connection(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _n_head = 0
     """Bytes that have come since the last head or piece of a body: an unfinished head, trailers."""
+    _data = b""
     _n_unread = float("inf")
     """Bytes of answers that the client had not read when the timer last ended."""
 
@@ -37,6 +40,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, and end what has no end."""
         self._n_head += len(data)
+        self._data = data
         super().data_received(data)  # which sets it back to 0 where it comes to a head's end or a body
         if self._n_head > HEAD_BYTES and not self.transport.is_closing():
             self._refuse(431, f"a request's head must have at most {HEAD_BYTES:,} bytes, however it has more")
@@ -51,6 +55,8 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Leave the time that a body and an answer take to the application."""
         self._n_head = 0
+        if self._asks_for_upgrade():
+            return
         self._stop_timer()
         super().on_headers_complete()
 
@@ -62,7 +68,8 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Take the end of a body."""
         self._n_head = 0
-        super().on_message_complete()
+        if not self._asks_for_upgrade():
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Await the next head, unless the next request is there already."""
@@ -80,6 +87,19 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Say in JSON that this is no HTTP."""
         self._refuse(400, f"a request must be HTTP, however: {msg}")
+
+    def _asks_for_upgrade(self) -> bool:
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Read the request again without its wish, as HTTP lets a server do: Java's client wishes for HTTP/2."""
+        upgrade = sys.exception()
+        assert isinstance(upgrade, httptools.HttpParserUpgrade)
+        rest = self._data[upgrade.args[0] :]
+        head = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url)]
+        head += [b"%s: %s" % item for item in self.headers if item[0] not in {b"connection", b"upgrade"}]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*head, b"", b""]) + rest)
 
     def _refuse(self, status: int, message: str) -> None:
         body = msgspec.json.encode({"error": message, "request_id": secrets.token_hex(4)})
