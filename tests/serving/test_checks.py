@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -316,18 +315,17 @@ def test_a_head_has_an_end(server: Client, endless: bytes) -> None:
     assert server.ask("GET", "/ping").status == 200
 
 
-def test_requests_that_nobody_waits_for_do_not_pile_up(server: Client) -> None:
-    """Requests sent one after the other are answered in turn, and read no faster than they are answered."""
+def test_requests_whose_answers_nobody_reads_do_not_pile_up(server: Client) -> None:
+    """Requests sent one after the other are read no faster than their answers."""
     with connected(server, b"") as s:
-        n = 60_000
-        writer = threading.Thread(target=s.sendall, args=[(GET + b"\r\n") * n + GET + b"Connection: close\r\n\r\n"])
-        writer.start()
-        answers = read(s)
-        writer.join()
-    assert answers.count(b"HTTP/1.1 200 ") == n + 1
-    metrics = server.ask("GET", "/metrics").body.decode()
-    resident = next(line for line in metrics.splitlines() if line.startswith("process_resident_memory_bytes "))
-    assert float(resident.split()[1]) < 120 << 20
+        flood, n, end = memoryview((GET + b"\r\n") * 200_000), 0, time.monotonic() + 3
+        s.setblocking(False)
+        while time.monotonic() < end:
+            with suppress(BlockingIOError):
+                n += s.send(flood[n:])
+        metrics = server.ask("GET", "/metrics").body.decode()
+        resident = next(line for line in metrics.splitlines() if line.startswith("process_resident_memory_bytes "))
+        assert float(resident.split()[1]) < 150 << 20
 
 
 def test_a_body_that_was_refused_does_not_go_on_for_ever(server: Client) -> None:
