@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -20,6 +22,7 @@ from nightfit.checkpoint import decode, encode
 from nightfit.config import load
 from nightfit.history import lineages
 from nightfit.jsontypes import Json
+from nightfit.serving.app import App
 from nightfit.serving.following import Follower
 from nightfit.serving.telemetry import Metrics
 from shop import ROW, Client, night, serving
@@ -249,3 +252,26 @@ def test_what_serves_is_not_given_up_because_its_files_rot(copy: Path, later: Pa
     (target.parent / "000003").mkdir()
     for _ in range(3):
         assert look() == {"deep": 1, "linear": 2}
+
+
+def test_a_request_keeps_the_version_that_it_began_with(copy: Path, later: Path) -> None:
+    """A version that takes over while a body still comes answers the requests after it."""
+    config = load(copy / "nightfit.toml")
+    follower = Follower(lineages(config, None), config.rules, Metrics())
+    follower.look()
+    app, sent = App(follower, Metrics()), list[Any]()
+
+    async def receive() -> Any:  # noqa: ANN401 - ASGI's
+        if not weights(copy, 2).exists():
+            shutil.copytree(weights(later, 2).parent, weights(copy, 2).parent)
+            follower.look()
+        return {"type": "http.request", "body": json.dumps({"features": VALUES}).encode()}
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - ASGI's
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predict/linear"}
+    headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+    for _ in range(2):
+        asyncio.run(app(scope | {"headers": headers}, receive, send))
+    assert [json.loads(sent[i]["body"])["model_version"] for i in (1, 3)] == [1, 2]
