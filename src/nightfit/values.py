@@ -65,14 +65,14 @@ def as_number(text: str) -> float:
     return float(text) if _NUMBER.match(text) else math.nan
 
 
-def as_truth(value: str | float) -> float:
-    """Return 1 for true, 0 for false, NaN for what is neither; `value` is lower-case text, or a number."""
-    if value in TRUE:
+def as_truth(text: str) -> float:
+    """Return 1 for true, 0 for false, NaN for what is neither; `text` is in lower case."""
+    if text in TRUE:
         return 1.0
-    if value in FALSE:
+    if text in FALSE:
         return 0.0
-    number = as_number(value) if isinstance(value, str) else float(value)
-    return number if number in (0.0, 1.0) else math.nan
+    number = as_number(text)
+    return number if number in {0.0, 1.0} else math.nan
 
 
 def as_seconds(text: str) -> float:

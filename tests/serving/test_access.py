@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nightfit.serving.tokens import Tokens
 from shop import ROW, Client, serving
 
 OLD, NEW = "an old token", "a new one"
@@ -63,7 +64,15 @@ def test_a_right_token_gets_an_answer(guarded: Client) -> None:
     """Either of two tokens opens prediction: one can replace the other without a gap."""
     for token in (OLD, NEW):
         assert guarded.post("/predict", {"features": ROW}, authorization=f"bearer {token}").status == 200
-    assert guarded.post("/predict", {"features": ROW}, authorization=f"Basic {OLD}").status == 401
+    for wrong in (f"Basic {OLD}", "Bearer", "Bearer  ", OLD, f"Bearer {OLD} {OLD}", f"Bearer\t{OLD}", "Bearer \xe9"):
+        assert guarded.post("/predict", {"features": ROW}, authorization=wrong).status == 401, wrong
+
+
+def test_the_digest_of_nothing_opens_nothing() -> None:
+    """A file made of an empty variable lets nobody in."""
+    nothing = Tokens(frozenset([hashlib.sha256(b"").digest()]))
+    assert not nothing.allow(b"Bearer ")
+    assert not nothing.allow(b"")
 
 
 def test_a_strange_host_is_refused(server: Client) -> None:

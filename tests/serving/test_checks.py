@@ -4,6 +4,8 @@ import asyncio
 import json
 import socket
 import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,7 @@ BAD: list[tuple[bytes, int, str]] = [
     (b'{"features": [1, "red", "yesterday", true]}', 422, "column 'at' must hold times"),
     (b'{"features": [1, "red", true, true]}', 422, "column 'at' must hold times"),
     (b'{"features": [1, "red", null, 2]}', 422, "column 'fresh' must hold true or false"),
+    (b'{"features": [1, "red", null, 1' + b"0" * 400 + b"]}", 422, "column 'fresh' must hold true or false"),
     (b'{"features": {"price": 1}}', 422, "lacks 'colour', 'at', 'fresh'"),
     (b'{"features": {"prise": 1}}', 422, "did you mean 'price'?"),
     (b'{"features": [{"price": 1, "colour": "red", "at": null, "fresh": true}, 5]}', 422, "row 1 is 5"),
@@ -72,8 +75,10 @@ BAD_TENSORS: list[tuple[Any, str]] = [
     ({}, "inputs"),
     ({"inputs": []}, "must have inputs"),
     ({"inputs": [TENSOR | {"shape": [2, 4]}]}, "fill its shape"),
-    ({"inputs": [TENSOR | {"shape": [-1, -4]}]}, "fill its shape"),
+    ({"inputs": [TENSOR | {"shape": [-1, 4]}]}, "fill its shape"),
     ({"inputs": [TENSOR | {"shape": [1, 1, 4]}]}, "one tensor of shape"),
+    ({"inputs": [TENSOR | {"shape": [10**18, 0], "data": []}]}, "must have the shape [n, 4]"),
+    ({"inputs": [TENSOR | {"shape": [10**4000, 4]}]}, "must fill its shape [1000"),
     ({"inputs": [TENSOR | {"datatype": "FP65"}]}, "datatype"),
     ({"inputs": [TENSOR | {"datatype": "FP64"}]}, "must be FP64"),
     ({"inputs": [TENSOR | {"data": [["1", "red"], "", "true"]}]}, "uneven"),
@@ -193,6 +198,35 @@ def test_a_slow_body_is_refused(app: App) -> None:
     assert "within 0.2 s" in body["error"]
 
 
+def test_a_busy_server_is_alive(app: App) -> None:
+    """Over the limit a request is told to come again; probes are answered, as one that fails would end the server."""
+
+    async def crowd() -> list[int]:
+        stuck = [asyncio.create_task(ask(app, "POST", "/predict", asyncio.Event().wait)) for _ in range(2)]
+        await asyncio.sleep(0)
+        found = [await ask(app, method, path) for method, path in [("POST", "/predict"), ("GET", "/v2/health/live")]]
+        return [*found, *await asyncio.gather(*stuck)]
+
+    assert asyncio.run(crowd()) == [503, 200, 408, 408]
+
+
+async def ask(app: App, method: str, path: str, wait: Callable[[], Awaitable[object]] | None = None) -> int:
+    """Ask the application without a network, and return the status; `wait`: what comes before the body."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:  # noqa: ANN401 - ASGI's
+        if wait:
+            await wait()
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - ASGI's
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+    await app({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
+    return int(sent[0]["status"])
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: (
@@ -231,3 +265,102 @@ def test_a_slow_head_is_cut_off(server: Client) -> None:
             assert server.ask("GET", "/ping").status == 200
         assert slow.recv(10) == b""
         assert time.monotonic() - started < 20
+
+
+@contextmanager
+def connected(client: Client, first: bytes) -> Iterator[socket.socket]:
+    """Connect, and send what begins a conversation."""
+    with socket.create_connection(client.address, timeout=30) as s:
+        s.sendall(first)
+        yield s
+
+
+def read(s: socket.socket) -> bytes:
+    """Read until the server closes."""
+    parts = []
+    with suppress(ConnectionResetError):
+        while part := s.recv(1 << 16):
+            parts.append(part)
+    return b"".join(parts)
+
+
+GET = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = (
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x16\x03\x01\x00 a client that speaks TLS\r\n\r\n",
+        b"SPEAK /ping HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /pi\u00f1g HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(),
+        GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        GET + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        GET + b"X: a\0b\r\n\r\n",
+        CHUNKED + b"zz\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_in_json(server: Client, garbage: bytes) -> None:
+    """Bytes that are no request, or could be read in two ways, get a 400 like any other, and the connection ends."""
+    with connected(server, garbage) as s:
+        head, _, body = read(s).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/json" in head
+    assert set(json.loads(body)) == {"error", "request_id"}
+
+
+@pytest.mark.parametrize("endless", [GET + b"X: ", GET.replace(b"ping", b"p"), CHUNKED + b"0\r\nX: "])
+def test_a_head_has_an_end(server: Client, endless: bytes) -> None:
+    """A header, or a trailer, of many megabytes is refused after some kilobytes."""
+    with connected(server, endless) as s:
+        n = 0
+        with suppress(OSError):
+            for _ in range(64):
+                n += s.send(b"a" * (1 << 20))
+        assert n < 16 << 20
+    assert server.ask("GET", "/ping").status == 200
+
+
+def test_requests_whose_answers_nobody_reads_do_not_pile_up(server: Client) -> None:
+    """Requests sent one after the other are read no faster than their answers."""
+    with connected(server, b"") as s:
+        flood, n, end = memoryview((GET + b"\r\n") * 200_000), 0, time.monotonic() + 3
+        s.setblocking(False)
+        while time.monotonic() < end:
+            with suppress(BlockingIOError):
+                n += s.send(flood[n:])
+        metrics = server.ask("GET", "/metrics").body.decode()
+        resident = next(line for line in metrics.splitlines() if line.startswith("process_resident_memory_bytes "))
+        assert float(resident.split()[1]) < 150 << 20
+
+
+def test_a_body_that_was_refused_does_not_go_on_for_ever(server: Client) -> None:
+    """Whoever sends on after the answer, a byte now and then, is cut off."""
+    with connected(server, b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n") as s:
+        assert s.recv(1 << 16).startswith(b"HTTP/1.1 404 ")
+        with pytest.raises(OSError, match=r".+"):  # noqa: PT012 - which of them is the operating system's choice
+            for _ in range(20):
+                time.sleep(1)
+                s.sendall(b"x")
+
+
+def test_a_wish_for_another_protocol_is_passed_over(server: Client) -> None:
+    """A request that asks for HTTP/2 on the way, as Java's client does, is answered, and so is the next."""
+    body = json.dumps({"features": OK}).encode()
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    with connected(server, head + wish + length + body[:7]) as s:
+        time.sleep(0.1)
+        s.sendall(body[7:])
+        for _ in range(2):
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += s.recv(1 << 16)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            s.sendall(head + wish + length + body)
+    with connected(server, b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n") as s:
+        assert read(s).startswith(b"HTTP/1.1 400 ")

@@ -1,11 +1,30 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import socket
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
+import pytest
+
+from nightfit.checkpoint import decode, encode
+from nightfit.config import load
+from nightfit.history import lineages
+from nightfit.jsontypes import Json
+from nightfit.serving.app import App
+from nightfit.serving.following import Follower
+from nightfit.serving.telemetry import Metrics
 from shop import ROW, Client, night, serving
 
 VALUES = list(ROW.values())
@@ -123,3 +142,136 @@ def test_a_stop_answers_what_was_asked(copy: Path, tmp_path: Path) -> None:
             assert client.stop() == 0
             assert s.recv(20).startswith(b"HTTP/1.1 200")
         assert client.events[-1]["event"] == "stopped"
+
+
+def test_a_log_that_cannot_be_written_costs_no_answer(shop: Path) -> None:
+    """On a full disk the server starts, answers, logs in vain and stops as ever."""
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        port = s.getsockname()[1]
+    command: list[str | Path] = [sys.executable, "-m", "nightfit", "serve", "--config", shop / "nightfit.toml"]
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.Popen([*command, "--port", str(port), "--log-requests"], stderr=full)
+    try:
+        end, answers = time.monotonic() + 20, 0
+        while answers < 3:
+            assert time.monotonic() < end
+            with suppress(URLError), urlopen(f"http://127.0.0.1:{port}/ping") as reply:
+                answers += reply.status == 200
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def later(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the pipeline a night later; do not touch it."""
+    shutil.copytree(shop, folder := tmp_path_factory.mktemp("later") / "shop")
+    night(folder)
+    return folder
+
+
+def follow(folder: Path) -> Callable[[], dict[str, int]]:
+    """Follow a pipeline without a server; what is returned looks once and gives the versions in service."""
+    config = load(folder / "nightfit.toml")
+    follower = Follower(lineages(config, None), config.rules, Metrics())
+
+    def look() -> dict[str, int]:
+        follower.look()
+        return {name: served.number for name in follower.names if (served := follower.get(name))}
+
+    return look
+
+
+def test_a_version_that_is_copied_piece_by_piece_is_served_when_it_is_whole(copy: Path, later: Path) -> None:
+    """What fails because a file has not come yet is tried again when it has."""
+    look = follow(copy)
+    assert look() == {"deep": 1, "linear": 1}
+    target, source = weights(copy, 2).parent, weights(later, 2).parent
+    target.mkdir()
+    assert look() == {"deep": 1, "linear": 1}
+    for name in ("manifest.json", "model.safetensors"):
+        assert look() == {"deep": 1, "linear": 1}
+        (target / name).write_bytes((source / name).read_bytes()[:100])
+        assert look() == {"deep": 1, "linear": 1}
+        shutil.copy(source / name, target)
+    assert look() == {"deep": 1, "linear": 2}
+
+
+def test_a_store_that_was_made_anew_is_served_anew(copy: Path, tmp_path: Path) -> None:
+    """Version 1 of another store is another version 1."""
+    config = load(copy / "nightfit.toml")
+    follower = Follower(lineages(config, None), config.rules, Metrics())
+    follower.look()
+    first = follower.get("linear")
+    (copy / "data.csv").unlink()
+    (copy / "checkpoints").rename(tmp_path / "old")
+    follower.look()
+    assert follower.get("linear") is first
+    night(copy, 300)
+    follower.look()
+    found = follower.get("linear")
+    assert first
+    assert found
+    assert found.number == first.number
+    assert found.digest != first.digest
+
+
+def test_what_is_wrong_with_one_model_does_not_hold_back_another(copy: Path, later: Path, tmp_path: Path) -> None:
+    """A folder that cannot be read stops the following of its own model alone."""
+    look = follow(copy)
+    look()
+    deep = weights(copy, 1).parents[1].parent / "deep"
+    deep.rename(tmp_path / "deep")
+    deep.write_text("no folder")
+    shutil.copytree(weights(later, 2).parent, weights(copy, 2).parent)
+    assert look() == {"deep": 1, "linear": 2}
+    deep.unlink()
+    shutil.copytree(tmp_path / "deep", deep)
+    shutil.copytree(weights(later, 2).parents[2] / "deep" / "000002", deep / "000002")
+    assert look() == {"deep": 2, "linear": 2}
+
+
+def test_a_state_that_makes_no_sense_is_passed_over(copy: Path, later: Path) -> None:
+    """Whatever a version's state makes of the code that reads it, the version before serves."""
+    path = shutil.copytree(weights(later, 2).parent, weights(copy, 2).parent) / "manifest.json"
+    manifest = decode(path.read_bytes())
+    schemas: list[Json] = [[], "columns", {"columns": [{"name": []}]}, None]
+    for schema in schemas:
+        path.write_bytes(encode(replace(manifest, state={**manifest.state, "schema": schema})))
+        assert follow(copy)() == {"deep": 1, "linear": 1}
+
+
+def test_what_serves_is_not_given_up_because_its_files_rot(copy: Path, later: Path) -> None:
+    """A manifest that rots under the version in service makes no server go back to an older one."""
+    target = shutil.copytree(weights(later, 2).parent, weights(copy, 2).parent)
+    look = follow(copy)
+    assert look() == {"deep": 1, "linear": 2}
+    rot(target / "manifest.json")
+    (target.parent / "000003").mkdir()
+    for _ in range(3):
+        assert look() == {"deep": 1, "linear": 2}
+
+
+def test_a_request_keeps_the_version_that_it_began_with(copy: Path, later: Path) -> None:
+    """A version that takes over while a body still comes answers the requests after it."""
+    config = load(copy / "nightfit.toml")
+    follower = Follower(lineages(config, None), config.rules, Metrics())
+    follower.look()
+    app, sent = App(follower, Metrics()), list[Any]()
+
+    async def receive() -> Any:  # noqa: ANN401 - ASGI's
+        if not weights(copy, 2).exists():
+            shutil.copytree(weights(later, 2).parent, weights(copy, 2).parent)
+            follower.look()
+        return {"type": "http.request", "body": json.dumps({"features": VALUES}).encode()}
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - ASGI's
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predict/linear"}
+    headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+    for _ in range(2):
+        asyncio.run(app(scope | {"headers": headers}, receive, send))
+    assert [json.loads(sent[i]["body"])["model_version"] for i in (1, 3)] == [1, 2]

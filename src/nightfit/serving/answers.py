@@ -14,22 +14,16 @@ DIGITS = 6
 
 
 class Answers(NamedTuple):
-    """A version's answers to rows: `proba` float64 [n, K] or None for a quantity, whose `values` are float64 [n]."""
+    """A version's answers to rows: classes as text, or values; `proba` float64 [n, K], None for a quantity."""
 
     served: Served
+    predictions: list[str] | list[float]
     proba: Array | None
-    values: Array | None
 
     @classmethod
     def of(cls, served: Served, predicted: Array) -> Answers:
-        """Sort what a scorer returned by the kind of target."""
-        return cls(served, np.round(predicted, DIGITS), None) if predicted.ndim == 2 else cls(served, None, predicted)  # noqa: PLR2004
-
-    @property
-    def predictions(self) -> list[str] | list[float]:
-        """The most probable class of each row as text, or its value."""
-        if self.proba is None:
-            assert self.values is not None
-            return [*map(float, self.values)]
-        classes = self.served.schema.classes
-        return [classes[i] for i in self.proba.argmax(1).tolist()]
+        """Sort what a scorer returned by the kind of target; the most probable class is that before rounding."""
+        if predicted.ndim == 1:
+            return cls(served, [*map(float, predicted)], None)
+        classes = served.schema.classes
+        return cls(served, [classes[i] for i in predicted.argmax(1).tolist()], np.round(predicted, DIGITS))

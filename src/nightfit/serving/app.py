@@ -162,12 +162,13 @@ class App:
         self, scope: Scope, headers: Mapping[bytes, bytes], found: tuple[Route, tuple[str, ...]] | None
     ) -> tuple[Route, tuple[str, ...]]:
         """Refuse before a body is read: too many at once, a wrong host, no token, no such path or method."""
-        if self._n_running > self.limits.n_requests:
+        is_open = found is not None and found[0].is_open
+        if self._n_running > self.limits.n_requests and not is_open:  # a probe that fails would end a busy server
             rule = f"at most {self.limits.n_requests} requests are answered at once"
             raise RequestError(503, f"{rule}, however more came", AGAIN)
         if self.hosts is not None and host_of(headers.get(b"host", b"")) not in self.hosts:
             raise RequestError(400, "the Host header must name this server, however it names another; see --allow-host")
-        if not (found and found[0].is_open) and not self.tokens.allow(headers.get(b"authorization", b"")):
+        if not is_open and not self.tokens.allow(headers.get(b"authorization", b"")):
             raise RequestError(401, "a bearer token is needed, however none that is valid came", BEARER)
         if found is None:
             raise RequestError(404, f"a path must be one of the API's, however there is no {scope['path'][:100]!r}")
@@ -291,7 +292,7 @@ class App:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.follower.stop()
-        self._pool.shutdown()
+        self._pool.shutdown(cancel_futures=True)
         await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -159,7 +159,7 @@ class Features:
                 return None
             number = read(text)
         elif column.kind == "boolean" and isinstance(value, (bool, int, float)):
-            number = as_truth(float(value))
+            number = float(value) if value in {0, 1} else math.nan
         elif type(value) in _PLAIN:
             number = value
         if math.isnan(number):

@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from nightfit.errors import CheckpointError, NightfitError
-from nightfit.serving.served import Served, newest_good
+from nightfit.errors import NightfitError
+from nightfit.serving.served import Failure, Served, is_to_try, newest_good
 from nightfit.serving.telemetry import Metrics, log
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class Follower:
         self._lineages, self._rules, self._metrics = lineages, rules, metrics
         self._served: dict[str, Served] = {}
         self._stamps: dict[str, tuple[int, int]] = {}
-        self._failed: dict[str, dict[int, str]] = {name: {} for name in lineages}
+        self._failed: dict[str, dict[int, Failure]] = {name: {} for name in lineages}
         self._newest: dict[str, int] = {}
-        self._is_unreadable = False
+        self._unreadable: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="nightfit-follower", daemon=True)
 
@@ -82,29 +82,30 @@ class Follower:
         for name, lineage in self._lineages.items():
             try:
                 self._look_at(name, lineage)
-            except (NightfitError, OSError) as error:
-                if not self._is_unreadable:
+            except Exception as error:  # noqa: BLE001 - whatever lies in the store, what serves goes on
+                if name not in self._unreadable:
                     log("store_unreadable", model=name, reason=str(error))
-                self._is_unreadable = True
-                return
-        if self._is_unreadable:
-            log("store_readable")
-        self._is_unreadable = False
+                self._unreadable.add(name)
+            else:
+                if name in self._unreadable:
+                    log("store_readable", model=name)
+                self._unreadable.discard(name)
 
     def _look_at(self, name: str, lineage: Lineage) -> None:
-        old = self._served.get(name)
+        old, failed = self._served.get(name), self._failed[name]
         stamp = _stamp(lineage, may_be_absent=old is None)
-        if stamp == self._stamps.get(name):
+        if stamp == self._stamps.get(name) and not any(is_to_try(lineage, version, failed) for version in failed):
             return
         self._tell_nights(name, lineage)
-        failed = self._failed[name]
-        before = set(failed)
+        before = dict(failed)
         new = newest_good(lineage, self._rules, old, failed)
-        for version in sorted(failed.keys() - before):
-            self._metrics.reloads.labels(name, "failure").inc()
-            log("version_refused", model=name, version=version, reason=failed[version])
+        for version, failure in sorted(failed.items()):
+            if version not in before or before[version].reason != failure.reason:
+                self._metrics.reloads.labels(name, "failure").inc()
+                log("version_refused", model=name, version=version, reason=failure.reason)
         if new is not None and new is not old:
             self._served[name] = new
+            self._failed[name] = {version: failure for version, failure in failed.items() if version > new.number}
             self._metrics.swap(old, new)
             log("version_served", model=name, version=new.number, before=old.number if old else None)
         if time.time_ns() - stamp[0] > _TICK_NS:
@@ -117,7 +118,7 @@ class Follower:
         for version in (v for v in versions if newest is not None and v > newest):
             try:
                 self._metrics.night(lineage.manifest(version))
-            except CheckpointError:
+            except NightfitError:
                 continue
         self._newest[name] = max(versions, default=0)
 

@@ -28,18 +28,18 @@ class _Tensor(msgspec.Struct):
     shape: list[int]
     datatype: str
     data: list[Any]
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class _Output(msgspec.Struct):
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class _Request(msgspec.Struct):
     inputs: list[_Tensor]
     id: str | None = None
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
     outputs: list[_Output] | None = None
 
 
@@ -90,8 +90,10 @@ def _inputs(tensors: list[_Tensor], served: Served) -> Inputs:
     d = len(served.features.columns)
     if len(tensors) == 1 and len(tensors[0].shape) == 2 and (d != 1 or tensors[0].name not in served.features.names):  # noqa: PLR2004
         tensor = tensors[0]
-        flat, width = _flat(tensor), tensor.shape[1]
-        rows = [flat[i * width : (i + 1) * width] for i in range(tensor.shape[0])]
+        if tensor.shape[1] != d:  # 0 would let a shape claim any number of rows
+            raise unusable(f"a tensor of all columns must have the shape [n, {d}]", f"its shape is {_told(tensor)}")
+        flat = _flat(tensor)
+        rows = [flat[start : start + d] for start in range(0, len(flat), d)]
         return served.features.lists(rows, are_texts=tensor.datatype == "BYTES")
     columns: dict[str, list[Any]] = {}
     for tensor in tensors:
@@ -100,7 +102,7 @@ def _inputs(tensors: list[_Tensor], served: Served) -> Inputs:
         if len(tensor.shape) not in {1, 2} or tensor.shape[1:] not in ([], [1]):
             raise unusable(
                 f"inputs must be one tensor of shape [n, {d}], or one of shape [n] or [n, 1] for every column",
-                f"'{tensor.name[:60]}' of {len(tensors)} has shape {tensor.shape[:5]}",
+                f"'{tensor.name[:60]}' of {len(tensors)} has shape {_told(tensor)}",
             )
         columns[tensor.name] = _flat(tensor)
     if not columns:
@@ -117,13 +119,17 @@ def _flat(tensor: _Tensor) -> list[Any]:
         flat = [value for part in flat for value in part]
     if any(n < 0 for n in tensor.shape) or math.prod(tensor.shape) != len(flat):
         raise unusable(
-            f"data of '{tensor.name[:60]}' must fill its shape {tensor.shape[:5]}", f"it has {len(flat)} values"
+            f"data of '{tensor.name[:60]}' must fill its shape {_told(tensor)}", f"it has {len(flat)} values"
         )
     legal = _legal(tensor.datatype)
     wrong = next((value for value in flat if value is not None and not legal(value)), None)
     if wrong is not None:
         raise unusable(f"data of '{tensor.name[:60]}' must be {tensor.datatype} or null", f"one is {wrong!r:.60}")
     return flat
+
+
+def _told(tensor: _Tensor) -> str:
+    return f"{tensor.shape[:5]!r:.60}"
 
 
 def _legal(datatype: str) -> Callable[[Any], bool]:

@@ -1,4 +1,4 @@
-"""Run the application: addresses that are safe, slow clients cut off, and a stop that answers what was asked."""
+"""Run the application: addresses that are safe, and a stop that answers what was asked."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from nightfit.errors import ConfigError
 from nightfit.serving.app import App
+from nightfit.serving.connection import Connection
 from nightfit.serving.following import Follower
 from nightfit.serving.http import Limits
 from nightfit.serving.telemetry import Metrics, log
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from nightfit.store import Lineage
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-
-HEAD_S = 10.0
-"""Seconds in which a request's head must have come, and for which an idle connection is kept."""
 
 STOP_S = 5
 """Seconds in which requests under way may end after a stop is asked for."""
@@ -51,37 +48,6 @@ class Options:
         if self.host not in LOOPBACK and not self.allow_hosts:
             return None
         return frozenset({"127.0.0.1", "localhost", "[::1]", *(name.lower() for name in self.allow_hosts)})
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP, but a connection that does not send a whole head in time is closed."""
-
-    _head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's
-        super().connection_made(transport)
-        self._start_timer()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._head_timer is None:
-            self._start_timer()
-
-    def on_headers_complete(self) -> None:
-        self._stop_timer()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def _start_timer(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_S, self.transport.close)
-
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
 
 
 class _Server(uvicorn.Server):
@@ -124,10 +90,11 @@ def serve(lineages: Mapping[str, Lineage], rules: Rules, options: Options) -> No
         options.limits,
         options.logs_requests,
     )
+    # The keep-alive of `Connection` is the one that counts: uvicorn's ends for good with a byte that begins no request.
     config = uvicorn.Config(
-        app, host=options.host, port=options.port, http=_Protocol, ws="none", loop="uvloop", lifespan="on",
+        app, host=options.host, port=options.port, http=Connection, ws="none", loop="uvloop", lifespan="on",
         log_level="critical", access_log=False, server_header=False, date_header=False, proxy_headers=False,
-        timeout_keep_alive=int(HEAD_S), timeout_graceful_shutdown=STOP_S,
+        timeout_keep_alive=3600, timeout_graceful_shutdown=STOP_S,
     )  # fmt: skip
     server = _Server(config)
     with suppress(SystemExit):  # uvicorn's, where it cannot listen

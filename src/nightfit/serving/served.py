@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from nightfit.batch import Array
-from nightfit.checkpoint import WEIGHTS
-from nightfit.errors import CheckpointError, DataError
+from nightfit.checkpoint import MANIFEST, WEIGHTS
+from nightfit.errors import ConfigError, DataError, TryAgainError
 from nightfit.serving.features import Features, Inputs
 from nightfit.version import load_scorer, usable_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from nightfit.checkpoint import Manifest
     from nightfit.schema import Rules, Schema
@@ -33,6 +33,7 @@ class Served:
     model: str
     number: int
     digest: str
+    manifest_digest: str
     created_at: float
     schema: Schema
     features: Features
@@ -49,6 +50,7 @@ class Served:
             model=manifest.model,
             number=manifest.version,
             digest=manifest.files[WEIGHTS].sha256,
+            manifest_digest=manifest.digest,
             created_at=datetime.fromisoformat(manifest.created_at).timestamp(),
             schema=schema,
             features=Features(schema, rules.schema, frozenset(rules.no_features)),
@@ -75,30 +77,55 @@ class Served:
             )
 
 
-def newest_good(lineage: Lineage, rules: Rules, now: Served | None, failed: dict[int, str]) -> Served | None:
+class Failure(NamedTuple):
+    """Why a version cannot be served, and what its files looked like; None: it may be readable the next time."""
+
+    reason: str
+    mark: tuple[int, ...] | None
+
+
+def newest_good(lineage: Lineage, rules: Rules, now: Served | None, failed: dict[int, Failure]) -> Served | None:
     """Load the newest accepted version that verifies, unless it is the one that serves `now`.
 
-    Passes over the versions that `failed` names, and adds to it those that fail. Raises `NightfitError` where the store
-    cannot be read at all.
+    Versions that fail are passed over and added to `failed`, and tried again only when their files have changed: a copy
+    may not have been whole yet. What serves is not given up because its files rot. Raises `NightfitError` where the
+    store cannot be read at all.
     """
-    for manifest in _accepted(lineage, failed):
-        if now is not None and manifest.version == now.number:
+    versions = [item.version for item in reversed(lineage.items()) if item.kind == "version"]
+    for gone in failed.keys() - set(versions):
+        del failed[gone]
+    for version in versions:
+        if is_to_try(lineage, version, failed):
+            mark = mark_of(lineage, version)
+            try:
+                manifest = lineage.manifest(version)
+                failed.pop(version, None)
+                if now is not None and manifest.digest == now.manifest_digest:
+                    return now
+                if manifest.status == "accepted":
+                    return Served.load(manifest, lineage.load(manifest, [WEIGHTS]), rules)
+            except (ConfigError, TryAgainError, OSError) as error:
+                failed[version] = Failure(str(error), None)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, another can be served
+                failed[version] = Failure(str(error) or type(error).__name__, mark)
+        if now is not None and version == now.number and version in failed:
             return now
-        try:
-            return Served.load(manifest, lineage.load(manifest, [WEIGHTS]), rules)
-        except (CheckpointError, DataError, LookupError, ValueError, TypeError) as error:
-            failed[manifest.version] = str(error)
     return None
 
 
-def _accepted(lineage: Lineage, failed: dict[int, str]) -> Iterator[Manifest]:
-    for item in reversed(lineage.items()):
-        if item.kind != "version" or item.version in failed:
-            continue
+def is_to_try(lineage: Lineage, version: int, failed: Mapping[int, Failure]) -> bool:
+    """Say whether a version has not failed, or has changed since."""
+    return version not in failed or failed[version].mark != mark_of(lineage, version)
+
+
+def mark_of(lineage: Lineage, version: int) -> tuple[int, ...]:
+    """Return what changes with a version's files."""
+    folder, mark = lineage.path(version), list[int]()
+    for path in (folder, folder / MANIFEST, folder / WEIGHTS):
         try:
-            manifest = lineage.manifest(item.version)
-        except CheckpointError as error:
-            failed[item.version] = str(error)
-            continue
-        if manifest.status == "accepted":
-            yield manifest
+            found = path.lstat()
+        except OSError:
+            mark.append(0)
+        else:
+            mark += [found.st_ctime_ns, found.st_size]
+    return tuple(mark)

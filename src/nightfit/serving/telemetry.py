@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from prometheus_client import (
@@ -27,10 +28,13 @@ _FATES = ("learned", "held_out", "rejected", "duplicate", "excluded")
 
 
 def log(event: str, **more: object) -> None:
-    """Write one line of JSON to standard error: the time (UTC), what happened, and its particulars."""
+    """Write one line of JSON to standard error: the time (UTC), what happened, and its particulars.
+
+    A full disk or a reader that has gone costs the line, and no answer.
+    """
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    sys.stderr.write(json.dumps({"time": now, "event": event, **more}, default=str) + "\n")
-    sys.stderr.flush()
+    with suppress(OSError):
+        os.write(2, (json.dumps({"time": now, "event": event, **more}, default=str) + "\n").encode())
 
 
 class Metrics:

@@ -53,9 +53,10 @@ class Tokens:
         if not self._digests:
             return True
         scheme, _, token = authorization.partition(b" ")
-        if scheme.lower() != b"bearer":
+        token = token.strip()
+        if scheme.lower() != b"bearer" or not token:  # a digest of nothing (an empty variable) must open nothing
             return False
-        digest = hashlib.sha256(token.strip()).digest()
+        digest = hashlib.sha256(token).digest()
         found = False
         for known in self._digests:  # all of them: how long it takes tells nothing
             found |= hmac.compare_digest(digest, known)
