@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nightfit.checkpoint import EXCLUDED, MEMORY, PENDING, SKIPPED, Draft, Manifest, RowCounts, pack, unpack
 from nightfit.errors import CheckpointError, DataError, UsageError
-from nightfit.store import is_record
+from nightfit.names import is_record
 
 if TYPE_CHECKING:
     from nightfit.sources.base import Cursor

@@ -5,7 +5,6 @@ Each table's dataclass lives beside the code that it configures; this file only 
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -17,13 +16,13 @@ from nightfit.duration import seconds
 from nightfit.errors import ConfigError
 from nightfit.gate import GateConfig
 from nightfit.learners.base import KINDS, LearnerConfig
+from nightfit.names import NAME
 from nightfit.schema import TASKS, Rules, SchemaConfig
 from nightfit.sources.base import SourceConfig
 from nightfit.sources.make import kind_of
 
 T = TypeVar("T")
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _DEFAULT_KINDS = {"deep": "mlp", "linear": "partial_fit"}
 _SEEDS = 2**32
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nightfit.checkpoint import MANIFEST, MEMORY, PENDING, REJECTS
 from nightfit.errors import CheckpointError
 from nightfit.known import N_NIGHTS
-from nightfit.store import MARKS, is_record
+from nightfit.names import MARKS, is_record
 
 if TYPE_CHECKING:
     from nightfit.checkpoint import Manifest

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 from nightfit.checkpoint import (
     EXCLUDED,
@@ -37,25 +36,26 @@ from nightfit.disk import (
     sync_folder,
     write_file,
 )
-from nightfit.errors import CheckpointError, ConfigError, TryAgainError
+from nightfit.errors import CheckpointError, TryAgainError
+from nightfit.names import (
+    MARKS,
+    SEGMENTS,
+    STAGING,
+    Item,
+    Mark,
+    is_record,
+    is_version,
+    item_of,
+    legal,
+    number_of,
+    ranges,
+)
 from nightfit.segments import Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from nightfit.checkpoint import Draft
-
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-"""What pipelines and models may be called: they are folder names, URL parts and labels of metrics."""
-
-STAGING = ".staging"
-SEGMENTS = "segments"
-
-Mark: TypeAlias = Literal["pruned", "erased"]
-MARKS: tuple[Mark, ...] = ("pruned", "erased")
-"""Empty files that say that files of a version were deleted on purpose."""
-
-_VERSION = re.compile(r"([0-9]{6,})(\.quarantined(?:-[0-9]+)?)?")
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,6 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Item:
-    """A name in a lineage's folder and what it is; only versions and quarantined ones have a number."""
-
-    name: str
-    kind: Literal["version", "quarantined", "segments", "foreign"]
-    version: int = 0
-
-
-@dataclass(frozen=True)
 class Store:
     """All pipelines below one folder, which may be a link; nothing below it may."""
 
@@ -84,7 +75,7 @@ class Store:
 
     def pipeline(self, name: str) -> Pipeline:
         """Give a pipeline, which need not exist yet; raises `ConfigError` for a name that cannot be one."""
-        return Pipeline(folder=self.root / _legal(name, "a pipeline"))
+        return Pipeline(folder=self.root / legal(name, "a pipeline"))
 
 
 @dataclass(frozen=True)
@@ -95,7 +86,7 @@ class Pipeline:
 
     def lineage(self, model: str) -> Lineage:
         """Give a model's lineage, which need not exist yet; raises as `Store.pipeline`."""
-        return Lineage(pipeline=self, model=_legal(model, "a model"))
+        return Lineage(pipeline=self, model=legal(model, "a model"))
 
     def staging(self) -> Path:
         """Make a fresh private folder for unfinished work, on the file system of the versions."""
@@ -155,11 +146,11 @@ class Lineage:
             if not (real_folder(self.pipeline.folder) and real_folder(self.folder)):
                 return []
             with os.scandir(self.folder) as found:
-                return sorted(map(_item, found), key=lambda item: (item.version, item.name))
+                return sorted(map(item_of, found), key=lambda item: (item.version, item.name))
 
     def numbers(self) -> list[int]:
         """List the numbers of what is named like a version, ascending: a long history costs no more than its names."""
-        return sorted(int(name) for name in self._names() if _is_version(name))
+        return sorted(int(name) for name in self._names() if is_version(name))
 
     def _names(self) -> list[str]:
         with disk_errors(self.folder):
@@ -212,7 +203,7 @@ class Lineage:
     def manifest(self, version: int) -> Manifest:
         """Read a version's manifest; raises `CheckpointError`, with a list of those there are, without it."""
         if not self.path(version).is_dir():
-            there = _ranges(entry.version for entry in self.entries() if entry.manifest)
+            there = ranges(entry.version for entry in self.entries() if entry.manifest)
             raise CheckpointError(
                 f"{self.name} must have the version that is asked for, however {version} is not among "
                 f"those it has: {there}; `nightfit log` shows them"
@@ -370,7 +361,7 @@ class Lineage:
         return manifest
 
     def _next(self) -> int:
-        taken = sorted((_number(name), name) for name in self._names())
+        taken = sorted((number_of(name), name) for name in self._names())
         folders = (number for number, name in reversed(taken) if number and _is_folder(self.folder / name))
         version = 1 + next(folders, 0)
         while os.path.lexists(self.path(version)):  # a link or a file of a stranger
@@ -416,43 +407,5 @@ class Lineage:
         return chain
 
 
-def _item(entry: os.DirEntry[str]) -> Item:
-    folder, number = entry.is_dir(follow_symlinks=False), _number(entry.name)
-    if folder and number:
-        return Item(entry.name, "version" if _is_version(entry.name) else "quarantined", number)
-    return Item(entry.name, "segments" if folder and entry.name == SEGMENTS else "foreign")
-
-
-def _number(name: str) -> int:
-    """Return the number of a version, or of one that was set aside; 0 for what is named like neither."""
-    match = _VERSION.fullmatch(name)
-    return int(match[1]) if match and match[1] == f"{int(match[1]):06d}" else 0
-
-
-def _is_version(name: str) -> bool:
-    return name.isdigit() and _number(name) > 0
-
-
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
-
-
-def _legal(name: str, what: str) -> str:
-    if not NAME.fullmatch(name):
-        raise ConfigError(f"{what}'s name must be 1 to 64 of a-z, 0-9, '_', '-', no sign first, however it is {name!r}")
-    return name
-
-
-def is_record(name: str) -> bool:
-    """Say whether a file tells of a night and is no part of the state."""
-    return name.endswith(".jsonl")
-
-
-def _ranges(versions: Iterable[int]) -> str:
-    runs: list[list[int]] = []
-    for version in versions:
-        if runs and version == runs[-1][1] + 1:
-            runs[-1][1] = version
-        else:
-            runs.append([version, version])
-    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in runs) or "none"

@@ -16,11 +16,12 @@ from nightfit.config import load
 from nightfit.errors import NightfitError
 from nightfit.history import lineages, pick
 from nightfit.lock import pipeline_lock
+from nightfit.names import NAME
 from nightfit.prune import finish_erasing
 from nightfit.prune import prune as prune_lineage
 from nightfit.render import print_json
 from nightfit.render import show as display
-from nightfit.store import NAME, Store
+from nightfit.store import Store
 
 if TYPE_CHECKING:
     from nightfit.checkpoint import Manifest

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from nightfit.checkpoint import MANIFEST, Manifest
 from nightfit.errors import CheckpointError
-from nightfit.store import MARKS, is_record
+from nightfit.names import MARKS, is_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nightfit.store import Item, Lineage
+    from nightfit.names import Item
+    from nightfit.store import Lineage
 
 _NOT_OURS = "is not ours: it is ignored and left alone"
 
