@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -200,24 +202,27 @@ def test_a_slow_body_is_refused(app: App) -> None:
 
 def test_a_busy_server_is_alive(app: App) -> None:
     """Over the limit a request is told to come again; probes are answered, as one that fails would end the server."""
+    large = json.dumps({"features": [OK] * 300}).encode()
+    held = threading.Event()
+    app._pool.submit(held.wait)  # where large bodies are answered
 
     async def crowd() -> list[int]:
-        stuck = [asyncio.create_task(ask(app, "POST", "/predict", asyncio.Event().wait)) for _ in range(2)]
-        await asyncio.sleep(0)
+        busy = [asyncio.create_task(ask(app, "POST", "/predict", large)) for _ in range(2)]
+        await asyncio.sleep(0.05)
         found = [await ask(app, method, path) for method, path in [("POST", "/predict"), ("GET", "/v2/health/live")]]
-        return [*found, *await asyncio.gather(*stuck)]
+        held.set()
+        return [*found, *await asyncio.gather(*busy)]
 
-    assert asyncio.run(crowd()) == [503, 200, 408, 408]
+    assert asyncio.run(crowd()) == [503, 200, 200, 200]
 
 
-async def ask(app: App, method: str, path: str, wait: Callable[[], Awaitable[object]] | None = None) -> int:
-    """Ask the application without a network, and return the status; `wait`: what comes before the body."""
+async def ask(app: App, method: str, path: str, body: bytes = b"", wait: float = 0.0) -> int:
+    """Ask the application without a network, and return the status; `wait`: seconds before the body."""
     sent: list[Any] = []
 
     async def receive() -> Any:  # noqa: ANN401 - ASGI's
-        if wait:
-            await wait()
-        return {"type": "http.request", "body": b""}
+        await asyncio.sleep(wait)
+        return {"type": "http.request", "body": body}
 
     async def send(message: Any) -> None:  # noqa: ANN401 - ASGI's
         sent.append(message)
@@ -364,3 +369,23 @@ def test_a_wish_for_another_protocol_is_passed_over(server: Client) -> None:
             s.sendall(head + wish + length + body)
     with connected(server, b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n") as s:
         assert read(s).startswith(b"HTTP/1.1 400 ")
+
+
+def test_slow_bodies_take_nobodys_turn(app: App) -> None:
+    """More clients that send slowly than requests may be answered at once: others are answered meanwhile."""
+    body = json.dumps({"features": OK}).encode()
+
+    async def all_of_them() -> list[int]:
+        slow = [asyncio.create_task(ask(app, "POST", "/predict", body, wait=0.15)) for _ in range(5)]
+        await asyncio.sleep(0.02)
+        return [await ask(app, "POST", "/predict", body), *(await asyncio.gather(*slow))]
+
+    assert asyncio.run(all_of_them())[0] == 200
+
+
+def test_bodies_that_are_read_are_bounded_together(app: App) -> None:
+    """What all clients are sending may not fill the memory: beyond the bound they are asked to come again."""
+    limits = replace(app.limits, reading_bytes=10)
+    status, reply = call(replace(app, limits=limits), "/predict", b'{"features": [1, "red", null, true]}')
+    assert status == 503
+    assert "at most 10 bytes together" in reply["error"]

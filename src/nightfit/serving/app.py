@@ -71,7 +71,7 @@ class App:
         self._batching = Batching()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="nightfit-large")
         self._prefix, self._numbers = secrets.token_hex(4), itertools.count(1)
-        self._n_running = 0
+        self._n_running = self._n_reading = self._n_bytes_read = 0
         self._story = Story(self.follower)
         self._started, self._live_counts = time.monotonic(), {"requests": 0, "refused": 0, "rows": 0}
         self._exact = {
@@ -163,9 +163,8 @@ class App:
     ) -> tuple[Route, tuple[str, ...]]:
         """Refuse before a body is read: too many at once, a wrong host, no token, no such path or method."""
         is_open = found is not None and found[0].is_open
-        if self._n_running > self.limits.n_requests and not is_open:  # a probe that fails would end a busy server
-            rule = f"at most {self.limits.n_requests} requests are answered at once"
-            raise RequestError(503, f"{rule}, however more came", AGAIN)
+        if not is_open:  # a probe that fails would end a busy server
+            self._check_room()
         if self.hosts is not None and host_of(headers.get(b"host", b"")) not in self.hosts:
             raise RequestError(400, "the Host header must name this server, however it names another; see --allow-host")
         if not is_open and not self.tokens.allow(headers.get(b"authorization", b"")):
@@ -191,6 +190,7 @@ class App:
         limit, parts, n, more = self.limits.body_bytes, list[bytes](), 0, True
         if int(headers.get(b"content-length", b"0")) > limit:
             raise too_large(limit)
+        self._n_reading += 1  # a client that sends slowly takes nobody's turn
         try:
             async with asyncio.timeout(self.limits.read_s):
                 while more:
@@ -199,11 +199,27 @@ class App:
                         raise RequestError(400, "a request must be sent whole, however its client has gone")
                     parts.append(message.get("body", b""))
                     n, more = n + len(parts[-1]), message.get("more_body", False)
+                    self._n_bytes_read += len(parts[-1])
                     if n > limit:
                         raise too_large(limit)
+                    if self._n_bytes_read > self.limits.reading_bytes:
+                        rule = (
+                            f"bodies that are being read must have at most {self.limits.reading_bytes:,} bytes together"
+                        )
+                        raise RequestError(503, f"{rule}, however they have more", AGAIN)
         except TimeoutError:
             raise RequestError(408, f"a body must come within {self.limits.read_s:g} s, however it did not") from None
+        finally:
+            self._n_reading -= 1
+            self._n_bytes_read -= n
+        self._check_room()
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _check_room(self) -> None:
+        """Raise if too many are being answered; those whose body is still coming are not yet."""
+        if self._n_running - self._n_reading > self.limits.n_requests:
+            rule = f"at most {self.limits.n_requests} requests are answered at once"
+            raise RequestError(503, f"{rule}, however more came", AGAIN)
 
     def _served(self, names: tuple[str, ...]) -> Served:
         """Return the version that a path names: a model (the default one without), and perhaps a number."""

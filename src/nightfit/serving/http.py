@@ -32,6 +32,9 @@ class Limits:
     body_bytes: int = 8 << 20
     read_s: float = 10.0
     n_requests: int = 256
+    """Requests that are answered at once; those whose body is still coming do not count."""
+    reading_bytes: int = 256 << 20
+    """Bytes of all bodies together that are still coming."""
 
 
 class Reply(NamedTuple):
