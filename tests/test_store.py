@@ -372,11 +372,13 @@ def test_a_pruned_version_is_neither_broken_nor_used(lineage: Lineage) -> None:
     assert ("error", None) in levels(lineage), "a segment that is named must be there"
     lineage.strip(1, ["deep.safetensors"], "pruned")
     lineage.strip(1, ["deep.safetensors"], "pruned")  # which may be done again
-    assert levels(lineage) == []
+    assert ("error", 1) in levels(lineage), "but the head must not be pruned"
     told: list[str] = []
     assert lineage.usable_head(lambda _version, why: told.append(why)) is None
     assert "was pruned" in told[0]
     assert lineage.entries()[0].status == "accepted"
+    commit(lineage)
+    assert levels(lineage) == []
 
 
 def test_a_file_that_was_deleted_must_be_gone(lineage: Lineage) -> None:

@@ -32,14 +32,15 @@ def verify(lineage: Lineage) -> list[Finding]:
     """Hash every file of every version and every segment that one names; takes no lock and mends nothing.
 
     What was pruned or erased must be absent: a file of an erased version that is there again holds rows that were to be
-    forgotten.
+    forgotten. The head must not be pruned: nothing could go on from it.
     """
     items, manifests, findings = lineage.items(), list[Manifest](), list[Finding]()
     for version in [item.version for item in items if item.kind == "version"]:
         with _noted(findings, version):
             manifests.append(lineage.manifest(version))
     erased = {(int(v), name) for m in manifests for v, names in m.erased.items() for name in names}
-    kept = [manifest for manifest in manifests if not lineage.was("pruned", manifest.version)]
+    head = max((m.version for m in manifests if m.status == "accepted"), default=0)
+    kept = [m for m in manifests if m.version == head or not lineage.was("pruned", m.version)]
     for manifest in manifests:
         gone = {name for version, name in erased if version == manifest.version}
         if manifest not in kept:
