@@ -40,12 +40,17 @@ def load_version(manifest: Manifest, files: Mapping[str, bytes]) -> Version:
 
 def load_scorer(manifest: Manifest, files: Mapping[str, bytes]) -> Scorer:
     """Return the forward pass of a version."""
+    return Scorer(str(manifest.state["kind"]), *parts_of(files))
+
+
+def parts_of(files: Mapping[str, bytes]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the arrays of a version's normaliser, and those with which its learner predicts, by name."""
     arrays = unpack(files[WEIGHTS], name=WEIGHTS)
     moments, learner = (
         {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
         for prefix in ("normaliser.", "learner.")
     )
-    return Scorer(str(manifest.state["kind"]), moments, learner)
+    return moments, learner
 
 
 def usable_schema(manifest: Manifest) -> Schema:
