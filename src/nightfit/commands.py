@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nightfit.config import Config, load, parse
-from nightfit.errors import ConfigError, DataError, UsageError
+from nightfit.errors import ConfigError, UsageError
 from nightfit.history import lineages, pick, score_names
 from nightfit.inputs import Typed, chunks_of
 from nightfit.lock import pipeline_lock
@@ -170,22 +170,13 @@ def predict(
 def _version(config: Config, name: str, number: int | None, device: str | None) -> tuple[Version, str]:
     """Load a version: the one that is asked for, or the newest accepted one that verifies."""
     from nightfit.checkpoint import WEIGHTS
-    from nightfit.store import Store
-    from nightfit.version import Version, load_version, usable_schema
+    from nightfit.names import is_record
+    from nightfit.version import Version, find_version, load_version, usable_schema
 
-    lineage = Store(config.store).pipeline(config.name).lineage(name)
-    if number is not None:
-        manifest = lineage.manifest(number)
-        files = lineage.load(
-            manifest, [n for n in manifest.files if n == WEIGHTS or (device and not n.endswith(".jsonl"))]
-        )
-    else:
-        found = lineage.usable_head(lambda _, why: print(f"nightfit: {why}", file=sys.stderr), quarantine=False)
-        if found is None:
-            raise DataError(
-                f"predicting needs a version, however {config.name}/{name} has none; run `nightfit train` first"
-            )
-        manifest, files = found
+    lineage = lineages(config, name)[name]
+    manifest, files = find_version(
+        lineage, number, lambda file: file == WEIGHTS or bool(device and not is_record(file)), _passed_over
+    )
     if device is None:
         return load_version(manifest, files), "cpu (numpy)"
     from nightfit.device import choose
@@ -194,6 +185,33 @@ def _version(config: Config, name: str, number: int | None, device: str | None) 
     chosen = choose(device)
     model = load_model(manifest, files, config.models[name], device=chosen.name, seed=config.seed)
     return Version(manifest.version, usable_schema(manifest), model), f"{chosen.name} ({chosen.reason})"
+
+
+def _passed_over(_version: int, why: str) -> None:
+    print(f"nightfit: {why}", file=sys.stderr)
+
+
+def export(
+    format_name: str, output: Path | None, name: str | None, version: int | None, path: Path, *, as_json: bool
+) -> None:
+    """Write a version as one graph."""
+    from nightfit.export.run import FORMAT, export
+
+    if format_name != FORMAT:
+        raise UsageError(f"--format must be {FORMAT}, however it is '{format_name}'")
+    config = load(path)
+    model = pick(config, name)
+    lineage = lineages(config, model)[model]
+    with status() as progress:
+        progress("exporting")
+        done = export(lineage, version, config.rules.schema, output, _passed_over)
+    if as_json:
+        print_json({**asdict(done), "output": str(done.output)})
+    elif sys.stdout.isatty():
+        show(
+            f"version {done.model_version} of {lineage.name} as {done.output} ({done.bytes:,} bytes); it answers as "
+            f"nightfit does on {done.rows_checked:,} rows, to {done.max_difference:.1g}"
+        )
 
 
 def _print_counts(counts: Counts, version: Version, where: str, output: Path | None, *, as_json: bool) -> None:

@@ -6,11 +6,9 @@ its name when it is whole.
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +21,7 @@ from nightfit.batch import Array
 from nightfit.cleaning import parse_features
 from nightfit.errors import DataError
 from nightfit.inputs import separator_hint
+from nightfit.outputs import whole_file
 from nightfit.schema import SchemaConfig
 from nightfit.version import Version
 
@@ -135,28 +134,11 @@ def _with_answers(table: Any, version: Version, predicted: Array, unreadable: Ar
 
 @contextmanager
 def _sink(output: Path | None) -> Iterator[Any]:
-    """Open the output: a temporary neighbour that takes its name at the end, a device, or standard output."""
-    if output is None:
-        sys.stdout.flush()
-        yield pa.PythonFile(sys.stdout.buffer, mode="w")
-        sys.stdout.flush()
-        return
-    target = output.resolve()  # a link stays one
-    is_device = target.exists() and not target.is_file() and not target.is_dir()
-    part = target if is_device else target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with part.open("wb") as file:
+    """Open the output: a file that appears whole, a device, or standard output."""
+    if output is not None:
+        with whole_file(output) as file:
             yield file
-            file.flush()
-            if not is_device:
-                os.fsync(file.fileno())
-                part.replace(target)
-    except OSError as error:
-        fact = error.strerror or str(error)
-        raise DataError(f"the output must be writable, however {output}: {fact}; name another with -o") from None
-    finally:
-        if part != target:
-            with suppress(OSError):
-                part.unlink()
+        return
+    sys.stdout.flush()
+    yield pa.PythonFile(sys.stdout.buffer, mode="w")
+    sys.stdout.flush()

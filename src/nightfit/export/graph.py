@@ -24,6 +24,8 @@ ROWS = "rows"
 Value: TypeAlias = str
 """The name of a tensor that a node makes."""
 
+Argument: TypeAlias = Value | Array | np.generic | float
+
 
 class Graph:
     """Nodes in order, and the constants and inputs that they read.
@@ -57,7 +59,7 @@ class Graph:
         self._nodes.append(helper.make_node("Identity", [value], [name], name=f"{self._mark}{name}"))
         self._outputs.append(_info(name, dtype, width, doc))
 
-    def __call__(self, op: str, *arguments: Value | Array | float, name: str, domain: str = "", **options: Any) -> Value:  # noqa: ANN401 - an operator's
+    def __call__(self, op: str, *arguments: Argument, name: str, domain: str = "", **options: Any) -> Value:  # noqa: ANN401 - an operator's
         """Add a node, and return the value that it makes; arrays and numbers (float64) become constants."""
         from onnx import helper
 

@@ -47,7 +47,7 @@ def _first_layer(g: Graph, x: Features, w: Arrays, frequencies: Array) -> Value:
     wavy, smooth = (_flat(weights[:, members]) for members in (WAVY, ORDER[len(WAVY) :]))
     inputs = plain
     if len(w["w_waves"]):
-        inputs = g.side_by_side([plain, _waves(g, *_numbers(x), frequencies)], name="inputs_and_waves")
+        inputs = g.side_by_side([plain, _waves(g, x, frequencies)], name="inputs_and_waves")
         wavy = np.concatenate([wavy, w["w_waves"]])
     layers = [
         g("MatMul", inputs, wavy, name="first_of_wavy_members"),
@@ -73,8 +73,9 @@ def _embedded(g: Graph, x: Features, w: Arrays) -> list[Value]:
     return [g("Reshape", embedded, np.array([-1, len(w["w_cat"])]), name="embedded")]
 
 
-def _waves(g: Graph, value: Value, missing: Value, frequencies: Array) -> Value:
+def _waves(g: Graph, x: Features, frequencies: Array) -> Value:
     """Return sines and cosines of the numbers, float32 [n, 2 F d_num], 0 where missing."""
+    value, missing = _numbers(x)
     columns = g("Unsqueeze", value, np.array([2]), name="value_3d")
     angles = g("Mul", columns, frequencies, name="angles")
     waves = g.side_by_side([g(wave, angles, name=wave.lower()) for wave in ("Sin", "Cos")], name="waves", axis=2)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nightfit import __version__
 from nightfit.calibration import Calibration
 from nightfit.checkpoint import WEIGHTS

@@ -22,7 +22,7 @@ Raw: TypeAlias = dict[str, Array]
 """Columns by name, [n] each: float64, NaN where missing; or text (object), empty where missing."""
 
 N_EDGES = 1_000
-"""Rows that mix the edges of all columns, at least; more where a column has more categories, so that each comes once."""
+"""Rows that mix the edges of all columns, at least: as many as a column has categories, so that each comes once."""
 
 TIMES = (0.0, 951_782_400.0, 1.7e9, 4e9, -6.2e10, 2.5e11, 86_399.999999)
 """Epoch, a leap day, now, the year 2096, the years 5 and 9892, and a microsecond before midnight."""
