@@ -69,7 +69,10 @@ def _numbers(g: Graph, schema: Schema, config: SchemaConfig, raw: dict[str, Valu
 
 
 def _circles(g: Graph, seconds: Value) -> list[Value]:
-    """Return `TIME_FEATURES` of t times, [n, t] each, as `schema.time_features` computes them."""
+    """Return `TIME_FEATURES` of t times, [n, t] each, as `schema.time_features` computes them.
+
+    A cosine is a sine a quarter of a turn ahead: onnxruntime had none of float64 for long (1.20 has none).
+    """
     turn = 2 * math.pi
     radians, days = g("Mul", seconds, turn, name="radians"), g("Div", seconds, DAY_S, name="days")
     weeks = g("Mul", g("Sub", days, 4.0, name="days_since_monday"), turn, name="week_radians")
@@ -78,8 +81,9 @@ def _circles(g: Graph, seconds: Value) -> list[Value]:
         "week": g("Div", weeks, 7.0, name="week"),
         "day": g("Div", radians, DAY_S, name="day"),
     }
-    named = (feature.split("_") for feature in TIME_FEATURES)
-    return [g(wave.title(), angles[circle], name=f"{circle}_{wave}") for circle, wave in named]
+    ahead = {f"{name}_cos": g("Add", angle, turn / 4, name=f"{name}_ahead") for name, angle in angles.items()}
+    of_sine = {f"{name}_sin": angle for name, angle in angles.items()} | ahead
+    return [g("Sin", of_sine[feature], name=feature) for feature in TIME_FEATURES]
 
 
 def _places(is_time: Array) -> Array:
