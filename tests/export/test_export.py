@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,6 +76,20 @@ def test_the_file_answers_as_predict(
     seconds = (pd.to_datetime(wanted["day"]) - pd.Timestamp(0)) / pd.Timedelta(seconds=1)
     raw = {"price": wanted["price"].to_numpy(), "colour": wanted["colour"].to_numpy(object), "day": seconds.to_numpy()}
     found = answers(opened((home / "m.onnx").read_bytes()), raw)
+    assert found["prediction"][:, 0].tolist() == wanted["prediction"].tolist()
+    assert np.abs(found["probability"][:, 1] - wanted["probability_yes"].to_numpy()).max() <= 1.1e-6
+
+
+def test_the_docs_example(home: Path, nightfit: Callable[..., Any], make_rows: Callable[..., str]) -> None:
+    """The Python of docs/export.md runs as it stands, and has the answers of `predict`."""
+    text = re.sub(r"(?m)^(7\d5),[^,]*,", r"\1,,", make_rows(100, 700))  # some prices are missing
+    (home / "new.csv").write_text(text)
+    assert nightfit("export").code == 0
+    assert nightfit("predict", "new.csv", "-o", "out.csv").code == 0
+    (snippet,) = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "export.md").read_text(), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(compile(snippet, "docs/export.md", "exec"), found)  # noqa: S102 - our own page
+    wanted = pd.read_csv("out.csv")
     assert found["prediction"][:, 0].tolist() == wanted["prediction"].tolist()
     assert np.abs(found["probability"][:, 1] - wanted["probability_yes"].to_numpy()).max() <= 1.1e-6
 

@@ -1,7 +1,7 @@
 """Building a graph: nodes, constants and inputs, each under a name that a reader of the graph understands.
 
-Only operators of ai.onnx 13 and ai.onnx.ml 2 are used, in a file of IR version 7: onnxruntime has run these since 1.6
-(December 2020).
+Only operators of ai.onnx 13 and ai.onnx.ml 2 are used, in a file of IR version 7, and of those only what onnxruntime
+1.15 (May 2023) computes in float64 where that is asked for.
 """
 
 from __future__ import annotations
