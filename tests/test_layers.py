@@ -25,6 +25,7 @@ LAYERS = [
     ["pending", "settling"],
     ["cleaning", "inputs", "model"],
     ["lock", "segments"],
+    ["outputs"],
     ["store"],
     ["acts", "prune", "verify"],
     ["config", "standing", "version"],
