@@ -226,7 +226,8 @@ def test_a_database_that_is_down(home: Path, nightfit: Callable[..., Any]) -> No
     assert "geheim" not in done.err
 
 
-def test_types_of_a_column_may_change(home: Path, nightfit: Callable[..., Any]) -> None:
+@pytest.mark.usefixtures("home")
+def test_types_of_a_column_may_change(nightfit: Callable[..., Any]) -> None:
     """SQLite lets a column hold anything: what has no common type becomes text, and nothing is lost."""
     with closing(sqlite3.connect("odd.db")) as db:
         db.execute("create table t (id integer primary key, price, colour, day, note)")

@@ -267,6 +267,28 @@ def token(as_json: Json = False) -> None:
 
 
 @app.command()
+def export(
+    format_name: Annotated[str, typer.Option("--format", metavar="F", help="onnx.")] = "onnx",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="A file; PIPELINE-MODEL-VERSION.onnx if not given."),
+    ] = None,
+    model: ModelName = None,
+    version: Annotated[int | None, typer.Option(metavar="N", help="A version; the head if not given.")] = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Write a version as one graph that other runtimes run.
+
+    Raw columns in, labels and probabilities out. Nothing is written (65) if the graph, run by onnxruntime, does not
+    answer as nightfit does to 1e-5.
+    """
+    from nightfit import commands
+
+    commands.export(format_name, output, model, version, config, as_json=as_json)
+
+
+@app.command()
 def compare(
     data: Annotated[
         str | None,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nightfit import __version__
 from nightfit.config import Config, load, parse
-from nightfit.errors import ConfigError, DataError, UsageError
+from nightfit.errors import ConfigError, UsageError
 from nightfit.history import lineages, pick, score_names
 from nightfit.inputs import Typed
 from nightfit.lock import writer_lock
@@ -179,22 +179,13 @@ def _note(sentence: str) -> None:
 def _version(config: Config, name: str, number: int | None, device: str | None) -> tuple[Version, str]:
     """Load a version: the one that is asked for, or the newest accepted one that verifies."""
     from nightfit.checkpoint import WEIGHTS
-    from nightfit.store import Store
-    from nightfit.version import Version, load_version, usable_schema
+    from nightfit.names import is_record
+    from nightfit.version import Version, find_version, load_version, usable_schema
 
-    lineage = Store(config.store).pipeline(config.name).lineage(name)
-    if number is not None:
-        manifest = lineage.manifest(number)
-        files = lineage.load(
-            manifest, [n for n in manifest.files if n == WEIGHTS or (device and not n.endswith(".jsonl"))]
-        )
-    else:
-        found = lineage.usable_head(lambda _, why: _note(why), quarantine=False)
-        if found is None:
-            raise DataError(
-                f"predicting needs a version, however {config.name}/{name} has none; run `nightfit train` first"
-            )
-        manifest, files = found
+    lineage = lineages(config, name)[name]
+    manifest, files = find_version(
+        lineage, number, lambda file: file == WEIGHTS or bool(device and not is_record(file)), lambda _, why: _note(why)
+    )
     if device is None:
         return load_version(manifest, files), "cpu (numpy)"
     from nightfit.device import choose
@@ -203,6 +194,29 @@ def _version(config: Config, name: str, number: int | None, device: str | None) 
     chosen = choose(device)
     model = load_model(manifest, files, config.models[name], device=chosen.name, seed=config.seed)
     return Version(manifest.version, usable_schema(manifest), model), f"{chosen.name} ({chosen.reason})"
+
+
+def export(
+    format_name: str, output: Path | None, name: str | None, version: int | None, path: Path, *, as_json: bool
+) -> None:
+    """Write a version as one graph."""
+    from nightfit.export.run import FORMAT, export
+
+    if format_name != FORMAT:
+        raise UsageError(f"--format must be {FORMAT}, however it is '{format_name}'")
+    config = load(path)
+    model = pick(config, name)
+    lineage = lineages(config, model)[model]
+    with status() as progress:
+        progress("exporting")
+        done = export(lineage, version, config.rules.schema, output, lambda _, why: _note(why))
+    if as_json:
+        print_json({**asdict(done), "output": str(done.output)})
+    elif sys.stdout.isatty():
+        show(
+            f"version {done.model_version} of {lineage.name} as {done.output} ({done.bytes:,} bytes); it answers as "
+            f"nightfit does on {done.rows_checked:,} rows, to {done.max_difference:.1g}"
+        )
 
 
 def _print_predicted(done: Progress, version: Version, where: str, output: str | None, *, as_json: bool) -> None:
