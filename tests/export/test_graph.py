@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightfit.batch import Batch, Rows
+from nightfit.batch import Array, Batch, Rows
 from nightfit.checkpoint import Draft, Manifest, RowCounts, pack, seal
 from nightfit.disk import FileHash
 from nightfit.errors import DataError
@@ -51,8 +51,7 @@ def every_kind(task: Task, labels: tuple[str, ...] = ("a", "b", "c")) -> Schema:
 def night(schema: Schema, n: int, seed: int, n_classes: int = 3) -> Rows:
     """Give rows whose columns hold what their kind may hold, some of it missing or unseen."""
     random = np.random.default_rng(seed)
-    y = random.integers(0, max(n_classes, 1), n)
-    numbers: list[Any] = []
+    y, numbers = random.integers(0, max(n_classes, 1), n), list[Array]()
     for column in schema.numeric:
         values = {
             "numeric": random.normal(size=n) * 5 + y,

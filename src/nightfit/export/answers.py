@@ -29,11 +29,15 @@ def classes(g: Graph, raw: Value, calibration: Calibration, labels: Sequence[str
     g.output(proba, PROBABILITY, np.float64, len(labels), "the probability of each class of the metadata's `classes`")
 
 
+NOTHING = 1e-300
+"""What counts as a probability of 0: older onnxruntimes give 1e-308 where the exponential of a logit is nothing."""
+
+
 def _tempered(g: Graph, raw: Value, temperature: float) -> Value:
     """Return `calibration.tempered`; that clips and renormalises first, which cancels."""
     if temperature == 1.0:
         return raw
-    there = g.cast(g("Greater", raw, 0.0, name="is_there"), np.float64, name="there_or_not")
+    there = g.cast(g("Greater", raw, NOTHING, name="is_there"), np.float64, name="there_or_not")
     power = g("Pow", g("Max", raw, CLIP, name="clipped"), 1 / temperature, name="power")
     return normalised(g, g("Mul", power, there, name="power_or_0"), name="tempered")
 

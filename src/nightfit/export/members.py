@@ -21,7 +21,7 @@ WAVY = [members.start for members in GROUPS]
 ORDER = [*WAVY, *(m for members in GROUPS for m in members[1:])]
 
 NEVER = np.float32(-1e30)
-"""The logit of a class that was never learned: its probability is exactly 0."""
+"""The logit of a class that was never learned: its probability is 0."""
 
 
 def mlp(g: Graph, x: Features, arrays: Arrays) -> Value:
