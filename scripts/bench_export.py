@@ -23,7 +23,7 @@ from nightfit.cleaning import parse_features
 from nightfit.config import Config, load
 from nightfit.export.run import export
 from nightfit.history import lineages, pick
-from nightfit.inputs import chunks_of
+from nightfit.inputs import Typed
 from nightfit.moments import scale
 from nightfit.quantity import TargetScale
 from nightfit.scorer import calibration_in
@@ -52,7 +52,7 @@ def _column(text: Any, kind: str) -> Array:  # noqa: ANN401 - pandas ships no ty
 def batches(version: Version, data: Path, config: Config) -> list[Any]:
     """Return a file's rows as nightfit reads them, encoded."""
     read = []
-    for chunk in chunks_of(str(data), ""):
+    for chunk in Typed(str(data)).read(None, print):
         features, bad = parse_features(chunk.table, version.schema, config.rules.schema.missing)
         assert not any(mask.any() for mask in bad.values()), "every value must be of its column's kind"
         n = chunk.table.num_rows

@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nightfit.atomic import whole_file
 from nightfit.checkpoint import MEMORY, WEIGHTS
 from nightfit.errors import ConfigError
-from nightfit.outputs import whole_file
 from nightfit.version import find_version
 
 if TYPE_CHECKING:
