@@ -7,7 +7,8 @@ moments live on over the nights; some members serve the average of their weights
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ from torch import Tensor
 from nightfit.batch import Array, Batch, Rows
 from nightfit.errors import ConfigError
 from nightfit.jsontypes import Json
-from nightfit.learners.arithmetic import no_denormals, one_thread
+from nightfit.learners.arithmetic import learning_on, one_thread, send
 from nightfit.learners.base import Arrays, MlpConfig
 from nightfit.learners.calibrated import Calibrated
 from nightfit.learners.mlp import N_MEMBERS, Inputs, Mlp, Parts, grown, n_frequencies, views
-from nightfit.learners.replay import Replay
+from nightfit.learners.pools import Pools, Sent
+from nightfit.learners.replay import Counts, Replay, slices
+from nightfit.learners.steps import Steps
 from nightfit.metrics import row_losses
 from nightfit.mixture import MAX_ROWS, Mixture
 from nightfit.normaliser import Normaliser
@@ -58,8 +61,9 @@ class DeepLearner(Calibrated):
         seed: int = 0,
     ) -> None:
         super().__init__(task)
-        self.config, self.normaliser = config, normaliser
         self._device, self._seed = torch.device(device), seed
+        on_device = self._device.type != "mps"  # Metal knows no float64
+        self.config, self.normaliser = config, normaliser.to(self._device) if on_device else normaliser
         self._mixture = Mixture.even(N_MEMBERS + 1)
         self._replay = Replay(config)
         self._seen = torch.zeros(0, dtype=torch.bool, device=self._device)
@@ -81,6 +85,7 @@ class DeepLearner(Calibrated):
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
             fused=self._device.type != "mps",
+            capturable=self._device.type == "cuda",
         )
         if moments:
             self._optimiser.state[flat] = moments
@@ -132,9 +137,12 @@ class DeepLearner(Calibrated):
         return proba
 
     def _inputs(self, batch: Batch) -> Inputs:
-        z = self.normaliser(torch.from_numpy(np.array(batch.x_num)))  # a copy: torch wants to be able to write
-        ids = torch.from_numpy(np.asarray(batch.x_cat, np.int64))
-        return self._net.inputs(z.to(self._device), ids.to(self._device))
+        return self._net.inputs(*self._features(batch))
+
+    def _features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return numbers, standardised, and ids on the device."""
+        z = self.normaliser(send(batch.x_num, self.normaliser.count.device))
+        return z.to(self._device), send(batch.x_cat, self._device).long()
 
     @torch.no_grad()
     def learn(self, rows: Rows, *, seed: int) -> None:
@@ -146,28 +154,32 @@ class DeepLearner(Calibrated):
     @torch.no_grad()
     def _learn(self, rows: Rows, *, seed: int) -> None:
         """Take a few epochs over the new rows, mixed with replayed ones; then remember the new ones."""
-        with one_thread(), no_denormals():
+        with learning_on(self._device):
             self._meet(rows)
             assert self._net.flat.grad is not None
             weights, gradients = self._net.parts(self._net.flat.data), self._net.parts(self._net.flat.grad)
-            for block, minibatches in self._replay.blocks(rows, seed=seed):
-                inputs, y = self._inputs(block), self._outcomes(block.y)
-                for index, own in minibatches:
-                    chosen = torch.from_numpy(index).to(self._device)
-                    self._step(inputs.take(chosen), y[chosen], own, weights, gradients)
-        self._replay.remember(rows)
+            pools = Pools(self._replay.pools(len(rows)), self._send, self._device)
+            steps = Steps(partial(self._step, pools, weights, gradients), self._device)
+            for mix in self._replay.mixes(rows, seed=seed):
+                pools.enter(mix.block)
+                steps.take(mix, pools.kind)
+            self._replay.remember(rows)
+
+    def _send(self, batch: Batch) -> Sent:
+        holes: Array = np.isnan(batch.x_num).any(0)
+        return Sent(*self._features(batch), self._outcomes(batch.y), holes)
 
     def _outcomes(self, y: Array) -> Tensor:
         """Return what outputs are held against: class indices, or standardised values."""
-        if self._target is not None:
-            return torch.from_numpy(self._target.standard(y)).float().to(self._device)
-        return torch.from_numpy(y.astype(np.int64)).to(self._device)
+        wanted = y if self._target is None else self._target.standard(y).astype(np.float32)
+        return send(wanted, self._device)
 
-    def _step(self, x: Inputs, y: Tensor, rows: Sequence[slice], weights: Parts, gradients: Parts) -> None:
+    def _step(self, pools: Pools, weights: Parts, gradients: Parts, index: Tensor, counts: Counts) -> None:
         """Take one step down the members' mean losses, each over its group's rows.
 
         The loss is the cross-entropy, or half the squared error.
         """
+        x, y, rows = self._net.inputs(pools.z[index], pools.ids[index], pools.holes), pools.y[index], slices(counts)
         passes = self._net.passes(x, rows, weights)
         wanted = y[:, None] if self._target is not None else torch.nn.functional.one_hot(y, len(self._seen))
         at_outputs = [self._gradient(done.outputs, wanted[own]) for done, own in zip(passes, rows, strict=True)]
