@@ -20,7 +20,7 @@ from nightfit.jsontypes import Json
 from nightfit.learners.arithmetic import learning_on, one_thread, send
 from nightfit.learners.base import Arrays, MlpConfig
 from nightfit.learners.calibrated import Calibrated
-from nightfit.learners.mlp import N_MEMBERS, Inputs, Mlp, Parts, grown, n_frequencies, views
+from nightfit.learners.mlp import N_MEMBERS, Mlp, Parts, grown, marked, n_frequencies, views
 from nightfit.learners.pools import Pools, Sent
 from nightfit.learners.replay import Counts, Replay, slices
 from nightfit.learners.steps import Steps
@@ -29,7 +29,7 @@ from nightfit.mixture import MAX_ROWS, Mixture
 from nightfit.normaliser import Normaliser
 from nightfit.quantity import TargetScale
 from nightfit.schema import Sizes, Task
-from nightfit.scorer import GROUPS, calibration_in
+from nightfit.scorer import calibration_in
 
 AVERAGED = (0, 2, 3, 5)
 """Members that serve the average of their weights over the nights."""
@@ -62,8 +62,8 @@ class DeepLearner(Calibrated):
     ) -> None:
         super().__init__(task)
         self._device, self._seed = torch.device(device), seed
-        on_device = self._device.type != "mps"  # Metal knows no float64
-        self.config, self.normaliser = config, normaliser.to(self._device) if on_device else normaliser
+        self._of_float64 = torch.device("cpu") if self._device.type == "mps" else self._device  # Metal knows none
+        self.config, self.normaliser = config, normaliser.to(self._of_float64)
         self._mixture = Mixture.even(N_MEMBERS + 1)
         self._replay = Replay(config)
         self._seen = torch.zeros(0, dtype=torch.bool, device=self._device)
@@ -128,20 +128,17 @@ class DeepLearner(Calibrated):
     def _members(self, batch: Batch) -> Array:
         """Return each member's raw answers, float64 [M + 1, n, K] or [M + 1, n], by the weights that serve."""
         with one_thread():
-            outputs = self._net(self._inputs(batch), self._served)
+            outputs = self._net(self._net.inputs(*self._features(batch)), self._served)
             if self._target is not None:
                 values: Array = outputs[..., 0].cpu().double().numpy()
                 return values
-            logits = outputs.masked_fill(~self._seen, -torch.inf)
-            proba: Array = torch.softmax(logits.cpu().double(), 2).numpy()  # Metal knows no float64
+            logits = outputs.masked_fill(~self._seen, -torch.inf).to(self._of_float64).double()
+            proba: Array = torch.softmax(logits, 2).cpu().numpy()
         return proba
-
-    def _inputs(self, batch: Batch) -> Inputs:
-        return self._net.inputs(*self._features(batch))
 
     def _features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return numbers, standardised, and ids on the device."""
-        z = self.normaliser(send(batch.x_num, self.normaliser.count.device))
+        z = self.normaliser(send(batch.x_num, self._of_float64))
         return z.to(self._device), send(batch.x_cat, self._device).long()
 
     @torch.no_grad()
@@ -164,9 +161,10 @@ class DeepLearner(Calibrated):
                 pools.enter(mix.block)
                 steps.take(mix, pools.kind)
             self._replay.remember(rows)
+        self.notes = steps.notes
 
     def _send(self, batch: Batch) -> Sent:
-        holes: Array = np.isnan(batch.x_num).any(0)
+        holes = np.asarray(np.isnan(batch.x_num).any(0))
         return Sent(*self._features(batch), self._outcomes(batch.y), holes)
 
     def _outcomes(self, y: Array) -> Tensor:
@@ -206,7 +204,9 @@ class DeepLearner(Calibrated):
             return
         level = torch.zeros(N_MEMBERS + 1, 1, device=self._device)
         if self._seen.any():
-            logits = self._net(self._inputs(rows.sample(MAX_ROWS))).masked_fill(~self._seen, -torch.inf)
+            logits = self._net(self._net.inputs(*self._features(rows.sample(MAX_ROWS)))).masked_fill(
+                ~self._seen, -torch.inf
+            )
             level = torch.logsumexp(logits, 2).mean(1, keepdim=True)
         share = torch.from_numpy(np.log(np.maximum(counts, 1) / counts.sum())).float().to(self._device)
         for flat in (self._net.flat.data, self._served):
@@ -243,16 +243,7 @@ class DeepLearner(Calibrated):
         if self._served is None:
             self._served = flat.clone()
             return
-        before = torch.zeros_like(flat)
-        w, h = views(before, self._net.shapes), self.config.d_hidden
-        for m in AVERAGED:
-            for name in ("b_in", "w_value", "w_missing", "w_cat"):
-                w[name][..., m * h : (m + 1) * h] = AVERAGE
-            for weight in (w["w_hidden"][:, m], w["b_hidden"][:, m], w["w_out"][m], w["b_out"][m]):
-                weight.fill_(AVERAGE)
-        for g, members in enumerate(GROUPS):  # whose first reads the waves
-            if members.start in AVERAGED:
-                w["w_waves"][:, g * h : (g + 1) * h] = AVERAGE
+        before = marked(flat, self._net.shapes, AVERAGED, AVERAGE)
         self._served = torch.lerp(flat, self._served, before)
 
     @torch.no_grad()

@@ -257,6 +257,22 @@ def views(flat: Tensor, shapes: Shapes) -> Weights:
     return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
+def marked(flat: Tensor, shapes: Shapes, members: Sequence[int], value: float) -> Tensor:
+    """Return a flat vector that holds a value at the weights of some MLPs, and 0 elsewhere."""
+    marks = torch.zeros_like(flat)
+    w = views(marks, shapes)
+    h = len(w["b_in"]) // N_MEMBERS
+    for m in members:
+        for name in ("b_in", "w_value", "w_missing", "w_cat"):
+            w[name][..., m * h : (m + 1) * h] = value
+        for weight in (w["w_hidden"][:, m], w["b_hidden"][:, m], w["w_out"][m], w["b_out"][m]):
+            weight.fill_(value)
+    for g, group in enumerate(GROUPS):  # whose first reads the waves
+        if group.start in members:
+            w["w_waves"][:, g * h : (g + 1) * h] = value
+    return marks
+
+
 def grown(flat: Tensor, old: Shapes, new: Shapes) -> Tensor:
     """Return a flat vector at its new shapes: what was appended is zero, so that no old row's outputs change."""
     out = flat.new_zeros(_numel(new))

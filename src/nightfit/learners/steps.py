@@ -36,6 +36,14 @@ class Steps:
         self.n_most: int | None = None
         """Rows of the largest step that memory has room for; None: it never ran out."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What people should know: that memory ran out."""
+        if self.n_most is None:
+            return []
+        fact = f"there was room for {self.n_most:,} rows at most: learned in smaller steps than batch_size asks for"
+        return [f"a step must fit into the GPU's memory, however {fact}; lower it, or see what else needs the GPU"]
+
     def take(self, mix: Mix, kind: Hashable) -> None:
         """Learn all minibatches of a mix; what else makes steps differ is their `kind`."""
         rows = torch.split(send(mix.rows, self._device), [sum(counts) for counts in mix.counts])
