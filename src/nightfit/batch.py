@@ -69,22 +69,22 @@ def concat(batches: Iterable[Batch]) -> Batch:
 
 
 class Rows:
-    """A night's rows: immutable, re-iterable, in blocks of about `BLOCK_ROWS`, of which one is in memory at a time.
+    """A night's rows: immutable, re-iterable, in blocks of at most `BLOCK_ROWS`, of which one is in memory at a time.
 
     >>> rows = Rows([Batch(np.zeros(2, np.uint64), np.zeros((2, 1)), np.zeros((2, 0), np.int32), np.zeros(2, int))])
     >>> len(rows), [len(block) for block in rows.shuffled(1, seed=0)]
     (2, [1, 1])
     """
 
-    def __init__(self, blocks: Iterable[Batch | StagedBatch]) -> None:
-        self._blocks = [block for block in blocks if len(block)]
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        self._blocks = [piece for block in blocks for piece in _cut(block)]
 
     def __len__(self) -> int:
         return sum(map(len, self._blocks))
 
     def chunks(self) -> Iterator[Batch]:
         """Yield the rows in order, block by block."""
-        yield from map(_in_memory, self._blocks)
+        yield from map(in_memory, self._blocks)
 
     def shuffled(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
         """Yield the rows in batches of at most `batch_size`, in an order that depends on the seed alone.
@@ -92,12 +92,16 @@ class Rows:
         Blocks come in random order and rows are shuffled within a block, so that a night that lies on disk is
         read a block at a time.
         """
+        for block, order in self.orders(seed=seed):
+            rows = in_memory(block)
+            for start in range(0, len(rows), batch_size):
+                yield rows.take(order[start : start + batch_size])
+
+    def orders(self, *, seed: int) -> Iterator[tuple[Block, Array]]:
+        """Yield the blocks in random order, each with a random order of its rows, int64 [n]: `shuffled`, unread."""
         random = np.random.default_rng(seed)
         for i in random.permutation(len(self._blocks)):
-            block = _in_memory(self._blocks[i])
-            order = random.permutation(len(block))
-            for start in range(0, len(block), batch_size):
-                yield block.take(order[start : start + batch_size])
+            yield self._blocks[i], random.permutation(len(self._blocks[i]))
 
     def sample(self, n: int) -> Batch:
         """Return about n rows, evenly spread over the night; all, if there are fewer. There must be a row."""
@@ -112,7 +116,7 @@ class Rows:
     def split_last(self, chosen: Callable[[int], Array]) -> tuple[Rows, Rows]:
         """Split rows off the last block: those that the mask (bool [m]) which `chosen` makes of its length names."""
         *blocks, last = self._blocks
-        block, mask = _in_memory(last), chosen(len(last))
+        block, mask = in_memory(last), chosen(len(last))
         return Rows([*blocks, block.take(~mask)]), Rows([block.take(mask)])
 
     @property
@@ -136,13 +140,25 @@ class StagedBatch:
         return Batch(*(_load(_path(self.stem, field.name)) for field in fields(Batch)))
 
 
-def _in_memory(block: Batch | StagedBatch) -> Batch:
+Block: TypeAlias = Batch | StagedBatch
+
+
+def in_memory(block: Block) -> Batch:
+    """Return a block's rows, memory-mapped if they lie on disk."""
     return block if isinstance(block, Batch) else block.load()
+
+
+def _cut(block: Block) -> Iterator[Block]:
+    """Yield the pieces of a block, none of them empty or larger than `BLOCK_ROWS`; what is staged is neither."""
+    if isinstance(block, StagedBatch):
+        yield block
+    else:
+        yield from (block.take(slice(i, i + BLOCK_ROWS)) for i in range(0, len(block), BLOCK_ROWS))
 
 
 def stage(batches: Iterable[Batch], folder: Path) -> Rows:
     """Write batches to `folder` as whole blocks, so that a night of any size fits; a single block stays in memory."""
-    blocks: list[Batch | StagedBatch] = []
+    blocks: list[Block] = []
     for i, pieces in enumerate(_pieces(batches)):
         if i == 1:
             blocks = [_spill(blocks, folder / f"{0:06d}")]  # type: ignore[arg-type]
@@ -151,13 +167,15 @@ def stage(batches: Iterable[Batch], folder: Path) -> Rows:
 
 
 def _pieces(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
-    """Hold small batches until they are a full block: shuffling within a block needs large ones."""
+    """Hold small batches until they are a full block, and cut large ones: shuffling within a block needs full ones."""
     held: list[Batch] = []
     for batch in batches:
-        held.append(batch)
-        if sum(map(len, held)) >= BLOCK_ROWS:
-            yield held
-            held = []
+        start, room = 0, BLOCK_ROWS - sum(map(len, held))
+        while len(batch) - start >= room:
+            yield [*held, batch.take(slice(start, start + room))]
+            held, start, room = [], start + room, BLOCK_ROWS
+        if start < len(batch):
+            held.append(batch.take(slice(start, None)))
     if held:
         yield held
 

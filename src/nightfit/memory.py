@@ -44,10 +44,6 @@ class _Sample:
         """Start anew, with the same columns."""
         self.batch = self.batch.take(slice(0))
 
-    def draw(self, n: int, random: np.random.Generator) -> Batch:
-        """Return n rows (all, if there are fewer), drawn without replacement."""
-        return self.batch.take(random.choice(len(self.batch), min(n, len(self.batch)), replace=False))
-
     def arrays(self) -> dict[str, Array]:
         """Return the rows as named arrays."""
         return {
@@ -68,9 +64,16 @@ class Memory(_Sample):
 
     def add(self, batch: Batch) -> None:
         """Offer rows; those of unknown classes are not kept, and of a key that comes twice the newest is."""
-        newest_first = concat([batch.take(batch.can_learn).take(slice(None, None, -1)), self.batch])
+        offered = batch.take(self._wanted(batch))
+        newest_first = concat([offered.take(slice(None, None, -1)), self.batch])
         _, order = np.unique(priority(newest_first.key_hash), return_index=True)
         self.batch = newest_first.take(order[: self.capacity])
+
+    def _wanted(self, batch: Batch) -> Array:
+        """Say which rows (bool [n]) can be kept: of a large night few are among the smallest."""
+        if not 0 < self.capacity <= len(self):
+            return batch.can_learn
+        return batch.can_learn & (priority(batch.key_hash) <= priority(self.batch.key_hash[-1:]))
 
 
 class Recent(_Sample):
@@ -82,5 +85,12 @@ class Recent(_Sample):
 
     def add(self, batch: Batch) -> None:
         """Append rows, and let the oldest go."""
-        joined = concat([self.batch, batch.take(batch.can_learn)])
-        self.batch = joined.take(slice(max(len(joined) - self.capacity, 0), None))
+        offered = np.flatnonzero(batch.can_learn)
+        offered = offered[max(len(offered) - self.capacity, 0) :]
+        kept = slice(max(len(self) + len(offered) - self.capacity, 0), None)
+        self.batch = concat([self.batch.take(kept), batch.take(offered)])
+
+
+def draw(n_rows: int, n: int, random: np.random.Generator) -> Array:
+    """Return which n of so many rows (int64 [n]; all, if there are fewer) are drawn without replacement."""
+    return random.choice(n_rows, min(n, n_rows), replace=False)

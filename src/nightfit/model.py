@@ -11,6 +11,7 @@ import torch
 
 from nightfit.batch import Array, Batch, Rows
 from nightfit.jsontypes import Json
+from nightfit.learners.arithmetic import send
 from nightfit.learners.base import MEMORY, Arrays, Learner, LearnerConfig, MlpConfig, part
 from nightfit.memory import Memory
 from nightfit.metrics import Tally, row_losses
@@ -115,7 +116,7 @@ class Model:
         if not len(rows):
             return
         for block in rows.chunks():
-            self.normaliser.update(torch.from_numpy(np.array(block.x_num)))
+            self.normaliser.update(send(block.x_num, self.normaliser.count.device))
         self.learner.learn(rows, seed=seed * 100_003 + self.n_nights)
         self.n_nights += 1
 

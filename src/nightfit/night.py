@@ -170,6 +170,7 @@ class Night:
         before = candidate.tally(rows).mean_loss
         candidate.learner.observe(rows)
         candidate.learn(rows, seed=self._config.seed)
+        self.alarms += candidate.learner.notes
         after = candidate.tally(rows).mean_loss
         return {
             "rows": len(rows),

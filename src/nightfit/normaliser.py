@@ -40,9 +40,10 @@ class Normaliser(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
-        """Merge the moments of rows x [n, d] into the running ones."""
-        for name, values in merged(self.arrays(), x.cpu().numpy().astype(np.float64)).items():
-            setattr(self, name, torch.from_numpy(values).to(self.count.device))
+        """Merge the moments of rows x [n, d] into the running ones, on the device where these are."""
+        moments = {name: getattr(self, name) for name in STATISTICS}
+        for name, values in _merged(moments, x.to(self.count.device, torch.float64)).items():
+            setattr(self, name, values)
 
     @property
     def scale(self) -> Tensor:
@@ -81,3 +82,28 @@ class Normaliser(nn.Module):
         for name in STATISTICS:
             setattr(layer, name, torch.from_numpy(np.array(arrays[name], np.float64)))
         return layer
+
+
+def _merged(moments: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+    if x.is_cpu:
+        named = {name: values.numpy() for name, values in moments.items()}
+        return {name: torch.from_numpy(values) for name, values in merged(named, x.numpy()).items()}
+    return merged_by_torch(moments, x) if len(x) else moments
+
+
+def merged_by_torch(moments: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+    """Return what `moments.merged` does, for n >= 1 rows x float64 [n, d], on their device: nothing waits for it."""
+    valid = ~torch.isnan(x)
+    count = valid.sum(0).double()
+    first = x.gather(0, valid.int().argmax(0)[None])[0]
+    origin = torch.where((moments["count"] == 0) & (count > 0), first, moments["origin"])
+    shifted = torch.where(valid, x - origin, 0.0)
+    mean = shifted.sum(0) / count.clamp(min=1)
+    m2 = torch.where(valid, shifted - mean, 0.0).square().sum(0)
+    total, delta = moments["count"] + count, mean - moments["mean"]
+    return {
+        "origin": origin,
+        "count": total,
+        "mean": moments["mean"] + delta * count / total.clamp(min=1),
+        "m2": moments["m2"] + m2 + delta.square() * moments["count"] * count / total.clamp(min=1),
+    }

@@ -6,7 +6,7 @@ exactly (on the CPU: bit for bit) what it would have done without the break.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -84,6 +84,8 @@ class Learner(Protocol):
     """Learns from raw rows through the model's normaliser, whose moments the model has updated before."""
 
     normaliser: Normaliser
+    notes: Sequence[str]
+    """What people should know of how it learned last, as sentences."""
 
     def observe(self, rows: Rows) -> None:
         """Let mixing weights and calibration learn from the outcomes of rows that were predicted, not yet learned."""

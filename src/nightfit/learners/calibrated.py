@@ -6,6 +6,7 @@ A raw answer is a probability for each class, or, where the target is a quantity
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from nightfit.schema import Task
 
 class Calibrated(ABC):
     """A learner with raw answers; calibration makes them fit for use."""
+
+    notes: Sequence[str] = ()
 
     def __init__(self, task: Task) -> None:
         self._calibration: Calibration | TargetScale = Calibration() if task == "classification" else TargetScale()

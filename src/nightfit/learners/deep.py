@@ -7,7 +7,8 @@ moments live on over the nights; some members serve the average of their weights
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,17 +17,19 @@ from torch import Tensor
 from nightfit.batch import Array, Batch, Rows
 from nightfit.errors import ConfigError
 from nightfit.jsontypes import Json
-from nightfit.learners.arithmetic import no_denormals, one_thread
+from nightfit.learners.arithmetic import learning_on, one_thread, send
 from nightfit.learners.base import Arrays, MlpConfig
 from nightfit.learners.calibrated import Calibrated
-from nightfit.learners.mlp import N_MEMBERS, Inputs, Mlp, Parts, grown, n_frequencies, views
-from nightfit.learners.replay import Replay
+from nightfit.learners.mlp import N_MEMBERS, Mlp, Parts, grown, marked, n_frequencies, views
+from nightfit.learners.pools import Pools, Sent
+from nightfit.learners.replay import Counts, Replay, slices
+from nightfit.learners.steps import Steps
 from nightfit.metrics import row_losses
 from nightfit.mixture import MAX_ROWS, Mixture
 from nightfit.normaliser import Normaliser
 from nightfit.quantity import TargetScale
 from nightfit.schema import Sizes, Task
-from nightfit.scorer import GROUPS, calibration_in
+from nightfit.scorer import calibration_in
 
 AVERAGED = (0, 2, 3, 5)
 """Members that serve the average of their weights over the nights."""
@@ -58,8 +61,9 @@ class DeepLearner(Calibrated):
         seed: int = 0,
     ) -> None:
         super().__init__(task)
-        self.config, self.normaliser = config, normaliser
         self._device, self._seed = torch.device(device), seed
+        self._of_float64 = torch.device("cpu") if self._device.type == "mps" else self._device  # Metal knows none
+        self.config, self.normaliser = config, normaliser.to(self._of_float64)
         self._mixture = Mixture.even(N_MEMBERS + 1)
         self._replay = Replay(config)
         self._seen = torch.zeros(0, dtype=torch.bool, device=self._device)
@@ -81,6 +85,7 @@ class DeepLearner(Calibrated):
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
             fused=self._device.type != "mps",
+            capturable=self._device.type == "cuda",
         )
         if moments:
             self._optimiser.state[flat] = moments
@@ -123,18 +128,18 @@ class DeepLearner(Calibrated):
     def _members(self, batch: Batch) -> Array:
         """Return each member's raw answers, float64 [M + 1, n, K] or [M + 1, n], by the weights that serve."""
         with one_thread():
-            outputs = self._net(self._inputs(batch), self._served)
+            outputs = self._net(self._net.inputs(*self._features(batch)), self._served)
             if self._target is not None:
                 values: Array = outputs[..., 0].cpu().double().numpy()
                 return values
-            logits = outputs.masked_fill(~self._seen, -torch.inf)
-            proba: Array = torch.softmax(logits.cpu().double(), 2).numpy()  # Metal knows no float64
+            logits = outputs.masked_fill(~self._seen, -torch.inf).to(self._of_float64).double()
+            proba: Array = torch.softmax(logits, 2).cpu().numpy()
         return proba
 
-    def _inputs(self, batch: Batch) -> Inputs:
-        z = self.normaliser(torch.from_numpy(np.array(batch.x_num)))  # a copy: torch wants to be able to write
-        ids = torch.from_numpy(np.asarray(batch.x_cat, np.int64))
-        return self._net.inputs(z.to(self._device), ids.to(self._device))
+    def _features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return numbers, standardised, and ids on the device."""
+        z = self.normaliser(send(batch.x_num, self._of_float64))
+        return z.to(self._device), send(batch.x_cat, self._device).long()
 
     @torch.no_grad()
     def learn(self, rows: Rows, *, seed: int) -> None:
@@ -146,28 +151,33 @@ class DeepLearner(Calibrated):
     @torch.no_grad()
     def _learn(self, rows: Rows, *, seed: int) -> None:
         """Take a few epochs over the new rows, mixed with replayed ones; then remember the new ones."""
-        with one_thread(), no_denormals():
+        with learning_on(self._device):
             self._meet(rows)
             assert self._net.flat.grad is not None
             weights, gradients = self._net.parts(self._net.flat.data), self._net.parts(self._net.flat.grad)
-            for block, minibatches in self._replay.blocks(rows, seed=seed):
-                inputs, y = self._inputs(block), self._outcomes(block.y)
-                for index, own in minibatches:
-                    chosen = torch.from_numpy(index).to(self._device)
-                    self._step(inputs.take(chosen), y[chosen], own, weights, gradients)
-        self._replay.remember(rows)
+            pools = Pools(self._replay.pools(len(rows)), self._send, self._device)
+            steps = Steps(partial(self._step, pools, weights, gradients), self._device)
+            for mix in self._replay.mixes(rows, seed=seed):
+                pools.enter(mix.block)
+                steps.take(mix, pools.kind)
+            self._replay.remember(rows)
+        self.notes = steps.notes
+
+    def _send(self, batch: Batch) -> Sent:
+        holes = np.asarray(np.isnan(batch.x_num).any(0))
+        return Sent(*self._features(batch), self._outcomes(batch.y), holes)
 
     def _outcomes(self, y: Array) -> Tensor:
         """Return what outputs are held against: class indices, or standardised values."""
-        if self._target is not None:
-            return torch.from_numpy(self._target.standard(y)).float().to(self._device)
-        return torch.from_numpy(y.astype(np.int64)).to(self._device)
+        wanted = y if self._target is None else self._target.standard(y).astype(np.float32)
+        return send(wanted, self._device)
 
-    def _step(self, x: Inputs, y: Tensor, rows: Sequence[slice], weights: Parts, gradients: Parts) -> None:
+    def _step(self, pools: Pools, weights: Parts, gradients: Parts, index: Tensor, counts: Counts) -> None:
         """Take one step down the members' mean losses, each over its group's rows.
 
         The loss is the cross-entropy, or half the squared error.
         """
+        x, y, rows = self._net.inputs(pools.z[index], pools.ids[index], pools.holes), pools.y[index], slices(counts)
         passes = self._net.passes(x, rows, weights)
         wanted = y[:, None] if self._target is not None else torch.nn.functional.one_hot(y, len(self._seen))
         at_outputs = [self._gradient(done.outputs, wanted[own]) for done, own in zip(passes, rows, strict=True)]
@@ -194,7 +204,9 @@ class DeepLearner(Calibrated):
             return
         level = torch.zeros(N_MEMBERS + 1, 1, device=self._device)
         if self._seen.any():
-            logits = self._net(self._inputs(rows.sample(MAX_ROWS))).masked_fill(~self._seen, -torch.inf)
+            logits = self._net(self._net.inputs(*self._features(rows.sample(MAX_ROWS)))).masked_fill(
+                ~self._seen, -torch.inf
+            )
             level = torch.logsumexp(logits, 2).mean(1, keepdim=True)
         share = torch.from_numpy(np.log(np.maximum(counts, 1) / counts.sum())).float().to(self._device)
         for flat in (self._net.flat.data, self._served):
@@ -231,16 +243,7 @@ class DeepLearner(Calibrated):
         if self._served is None:
             self._served = flat.clone()
             return
-        before = torch.zeros_like(flat)
-        w, h = views(before, self._net.shapes), self.config.d_hidden
-        for m in AVERAGED:
-            for name in ("b_in", "w_value", "w_missing", "w_cat"):
-                w[name][..., m * h : (m + 1) * h] = AVERAGE
-            for weight in (w["w_hidden"][:, m], w["b_hidden"][:, m], w["w_out"][m], w["b_out"][m]):
-                weight.fill_(AVERAGE)
-        for g, members in enumerate(GROUPS):  # whose first reads the waves
-            if members.start in AVERAGED:
-                w["w_waves"][:, g * h : (g + 1) * h] = AVERAGE
+        before = marked(flat, self._net.shapes, AVERAGED, AVERAGE)
         self._served = torch.lerp(flat, self._served, before)
 
     @torch.no_grad()

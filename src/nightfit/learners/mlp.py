@@ -34,7 +34,7 @@ of the time, and so many inputs fit noise."""
 
 
 class Inputs(NamedTuple):
-    """Rows as the network reads them, computed once for all steps.
+    """Rows as the network reads them.
 
     `value`: float32 [n, d_num], 0 where missing. `missing`: float32 [n, m], flags of the columns `holes` (int64 [m])
     alone, which miss a value in some of these rows. `waves`: float32 [n, 2 F d_num]. `ids`: int64 [n, d_cat].
@@ -104,10 +104,13 @@ class Mlp(nn.Module):
         for name, scale in scales.items():
             w[name].normal_(0, scale, generator=generator)
 
-    def inputs(self, z: Tensor, ids: Tensor) -> Inputs:
-        """Return what the network reads of numbers z [n, d_num] (NaN where missing) and category ids [n, d_cat]."""
+    def inputs(self, z: Tensor, ids: Tensor, holes: Tensor | None = None) -> Inputs:
+        """Return what the network reads of numbers z [n, d_num] (NaN where missing) and category ids [n, d_cat].
+
+        `holes`, if they are known: the columns that may miss values, int64 [m].
+        """
         missing = torch.isnan(z)
-        holes = missing.any(0).nonzero()[:, 0]
+        holes = missing.any(0).nonzero()[:, 0] if holes is None else holes
         value = torch.nan_to_num(z)
         angles = value.unsqueeze(2) * self.frequencies
         waves = torch.cat([angles.sin(), angles.cos()], 2)
@@ -180,7 +183,8 @@ def _backward_linear(x: Inputs, gradient: Tensor, d: Weights) -> None:
     if len(x.holes):
         d["l_missing"][x.holes] = x.missing.t() @ gradient
     torch.sum(gradient, 0, out=d["l_out"])
-    _scatter(d["l_cat"], x.ids, gradient.repeat_interleave(x.ids.shape[1], 0))
+    each = gradient[:, None].expand(-1, x.ids.shape[1], -1)
+    _scatter(d["l_cat"], x.ids, each.reshape(-1, gradient.shape[1]))
 
 
 def n_frequencies(config: MlpConfig, d_num: int) -> int:
@@ -251,6 +255,22 @@ def views(flat: Tensor, shapes: Shapes) -> Weights:
     sizes = [math.prod(shape) for shape in shapes.values()]
     parts = torch.split(flat, sizes)
     return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
+def marked(flat: Tensor, shapes: Shapes, members: Sequence[int], value: float) -> Tensor:
+    """Return a flat vector that holds a value at the weights of some MLPs, and 0 elsewhere."""
+    marks = torch.zeros_like(flat)
+    w = views(marks, shapes)
+    h = len(w["b_in"]) // N_MEMBERS
+    for m in members:
+        for name in ("b_in", "w_value", "w_missing", "w_cat"):
+            w[name][..., m * h : (m + 1) * h] = value
+        for weight in (w["w_hidden"][:, m], w["b_hidden"][:, m], w["w_out"][m], w["b_out"][m]):
+            weight.fill_(value)
+    for g, group in enumerate(GROUPS):  # whose first reads the waves
+        if group.start in members:
+            w["w_waves"][:, g * h : (g + 1) * h] = value
+    return marks
 
 
 def grown(flat: Tensor, old: Shapes, new: Shapes) -> Tensor:

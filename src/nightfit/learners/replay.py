@@ -1,15 +1,19 @@
-"""Replay: two memories of old rows, and the minibatches in which they go with tonight's."""
+"""Replay: two memories of old rows, and the minibatches in which they go with tonight's.
+
+Minibatches are indices into pools of rows that stay where they are: on a GPU no row moves twice.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from nightfit.batch import BLOCK_ROWS, Array, Batch, Rows, concat
+from nightfit.batch import Array, Batch, Block, Rows, concat
 from nightfit.learners.base import MEMORY, Arrays, MlpConfig, part
-from nightfit.memory import Memory, Recent
+from nightfit.memory import Memory, Recent, draw
 from nightfit.schema import Sizes
 
 RESERVOIR, NEW, RECENT = range(3)
@@ -32,6 +36,23 @@ MIN_STEPS, MAX_EPOCHS = 30, 10
 """A small night takes at least so many steps, in at most so many epochs: 100 rows in three epochs teach little."""
 
 
+Counts: TypeAlias = tuple[int, ...]
+"""How many rows of each pool a minibatch has."""
+
+
+class Mix(NamedTuple):
+    """A block of tonight's rows, and the minibatches in which it is learned with replayed ones.
+
+    `rows`: int64 [n], those of all minibatches, one after the other. They are counted through the reservoir, then the
+    latest rows (both as `Replay.pools` returns them), then the block. `counts`: those of each minibatch, all much the
+    same.
+    """
+
+    block: Block
+    rows: Array
+    counts: list[Counts]
+
+
 class Replay:
     """A uniform sample of all rows so far, and the latest ones, half of `config.memory_rows` each."""
 
@@ -41,26 +62,26 @@ class Replay:
         self._reservoir = Memory.from_arrays(half, part(kept, "reservoir")) if kept else Memory(half)
         self._recent = Recent.from_arrays(half, part(kept, "recent")) if kept else Recent(half)
 
-    def blocks(self, rows: Rows, *, seed: int) -> Iterator[tuple[Batch, list[tuple[Array, list[slice]]]]]:
-        """Yield blocks of rows, tonight's in a few epochs with replayed ones, and each block's minibatches.
+    def pools(self, n_rows: int) -> tuple[Batch, Batch]:
+        """Return the rows that are replayed beside so many new ones: of the reservoir, and of the latest rows."""
+        return self._reservoir.batch, self._recent.latest(max(RECENT_NIGHTS * n_rows, MIN_RECENT)).batch
 
-        A minibatch is an index into its block (int64) and, for each of `REGIMES`, the slice of that index which is
-        learned; all minibatches of a block have the same share of each pool.
-        """
+    def mixes(self, rows: Rows, *, seed: int) -> Iterator[Mix]:
+        """Yield tonight's blocks in a few epochs, mixed with replayed rows."""
         random, n_epochs = np.random.default_rng(seed), self._n_epochs(len(rows))
-        recent = self._recent.latest(max(RECENT_NIGHTS * len(rows), MIN_RECENT))
+        n_old, n_recent = map(len, self.pools(len(rows)))
         for epoch in range(n_epochs):
-            for block in rows.shuffled(BLOCK_ROWS, seed=seed * n_epochs + epoch):
+            for block, order in rows.orders(seed=seed * n_epochs + epoch):
                 n = self._n_replayed(len(block))
-                pools = [self._reservoir.draw(n, random), block, recent.draw(n, random)]
-                yield concat(pools), self._minibatches([len(pool) for pool in pools], random)
+                old, recent = draw(n_old, n, random), n_old + draw(n_recent, n, random)
+                yield Mix(block, *self._minibatches([old, n_old + n_recent + order, recent], random))
 
-    def _minibatches(self, sizes: list[int], random: np.random.Generator) -> list[tuple[Array, list[slice]]]:
-        starts = np.cumsum([0, *sizes[:-1]])
-        orders = [start + random.permutation(n) for start, n in zip(starts, sizes, strict=True)]
-        n_steps = math.ceil(sum(sizes) / self._config.batch_size)
-        parts = zip(*(np.array_split(order, n_steps) for order in orders), strict=True)
-        return [(np.concatenate(pools), _slices([len(pool) for pool in pools])) for pools in parts]
+    def _minibatches(self, pools: list[Array], random: np.random.Generator) -> tuple[Array, list[Counts]]:
+        n_steps = math.ceil(sum(map(len, pools)) / self._config.batch_size)
+        shuffled = (pool[random.permutation(len(pool))] for pool in pools)
+        minibatches = list(zip(*(np.array_split(pool, n_steps) for pool in shuffled), strict=True))
+        counts = [tuple(map(len, parts)) for parts in minibatches]
+        return np.concatenate([part for parts in minibatches for part in parts]), counts
 
     def _n_epochs(self, n_rows: int) -> int:
         n_replayed = sum(min(self._n_replayed(n_rows), len(memory)) for memory in (self._reservoir, self._recent))
@@ -98,7 +119,7 @@ class Replay:
         return named | {f"{MEMORY}recent.{name}": array for name, array in self._recent.arrays().items()}
 
 
-def _slices(counts: list[int]) -> list[slice]:
-    """Return each regime's rows of a minibatch that has so many rows of each pool, in their order."""
+def slices(counts: Counts) -> list[slice]:
+    """Return, for each of `REGIMES`, the rows of a minibatch that are learned: those of two pools lie together."""
     ends = np.cumsum([0, *counts]).tolist()
     return [slice(ends[min(pool, NEW)], ends[max(pool, NEW) + 1]) for pool in REGIMES]

@@ -1,0 +1,135 @@
+"""Rows on the device, where minibatches pick them: replayed ones all night long, tonight's block by block.
+
+To a GPU a block comes through pinned memory, on a stream of its own, while the one before it is learned; it stays for
+the epochs to come as long as there is room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nightfit.batch import BLOCK_ROWS, Array, Batch, Block, in_memory
+
+ROOM = 0.5
+"""The share of a GPU's free memory that tonight's rows may take; the rest is for steps."""
+
+
+class Sent(NamedTuple):
+    """Rows on the device: numbers z (float32 [n, d_num], standardised), category ids (int64 [n, d_cat]), outcomes [n].
+
+    `holes`: bool [d_num], the columns that miss a value in some of them, not on the device.
+    """
+
+    z: Tensor
+    ids: Tensor
+    y: Tensor
+    holes: Array
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What lies on the device."""
+        return self.z, self.ids, self.y
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory of the device they take."""
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+
+class Pools:
+    """The rows that an index of `Replay.mixes` counts through: replayed ones, then the block that is learned.
+
+    `send` brings a batch to the device.
+    """
+
+    def __init__(self, replayed: Iterable[Batch], send: Callable[[Batch], Sent], device: torch.device) -> None:
+        self._send, self._device = send, device
+        self._side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._room = int(ROOM * torch.cuda.mem_get_info(device)[0]) if self._side else 0
+        self._there: dict[int, Sent] = {}
+        self._block: Block | None = None
+        self._queued: torch.cuda.Event | None = None
+        replayed_rows = [send(batch) for batch in replayed]
+        self._n_replayed = sum(len(sent.y) for sent in replayed_rows)
+        self._tensors = [self._room_for(of_kind) for of_kind in zip(*(s.tensors for s in replayed_rows), strict=True)]
+        self._holes = np.zeros_like(replayed_rows[0].holes)
+        self.holes = torch.zeros(0, dtype=torch.int64, device=device)
+        """The columns that some row so far misses a value of, int64 [m]."""
+        for sent in replayed_rows:
+            self._note_holes(sent.holes)
+        if self._side:
+            self._side.wait_stream(torch.cuda.current_stream(device))
+
+    def _room_for(self, replayed: Sequence[Tensor]) -> Tensor:
+        """Return replayed rows with room for a block after them."""
+        return torch.cat([*replayed, replayed[0].new_empty(BLOCK_ROWS, *replayed[0].shape[1:])])
+
+    def _note_holes(self, holes: Array) -> None:
+        if (holes & ~self._holes).any():
+            self._holes |= holes
+            self.holes = torch.from_numpy(np.flatnonzero(self._holes)).to(self._device)
+
+    @property
+    def kind(self) -> Hashable:
+        """What differs where steps on these rows have other shapes."""
+        return self._holes.tobytes()
+
+    @property
+    def z(self) -> Tensor:
+        """Standardised numbers, float32 [n, d_num]."""
+        return self._tensors[0]
+
+    @property
+    def ids(self) -> Tensor:
+        """Ids of categories, int64 [n, d_cat]."""
+        return self._tensors[1]
+
+    @property
+    def y(self) -> Tensor:
+        """Outcomes [n]."""
+        return self._tensors[2]
+
+    def enter(self, block: Block) -> None:
+        """Put a block into its place, after what was queued before."""
+        if block is self._block:
+            return
+        sent = self._fetch(block)
+        if self._side:
+            torch.cuda.current_stream(self._device).wait_stream(self._side)
+            self._wait_for_the_last_but_one()
+        for pool, rows in zip(self._tensors, sent.tensors, strict=True):
+            pool[self._n_replayed : self._n_replayed + len(rows)] = rows
+        self._note_holes(sent.holes)
+        self._block = block
+        if self._room < 0:
+            self._drop(block)
+
+    def _fetch(self, block: Block) -> Sent:
+        """Bring a block; a GPU may still be busy with what was queued before."""
+        if id(block) not in self._there:
+            with torch.cuda.stream(self._side) if self._side else nullcontext():
+                sent = self._send(in_memory(block))
+            self._there[id(block)] = sent
+            self._room -= sent.nbytes
+        return self._there[id(block)]
+
+    def _drop(self, block: Block) -> None:
+        """Let a block go, once it has been read."""
+        sent = self._there.pop(id(block))
+        self._room += sent.nbytes
+        if self._side:
+            for tensor in sent.tensors:
+                tensor.record_stream(torch.cuda.current_stream(self._device))
+
+    def _wait_for_the_last_but_one(self) -> None:
+        """Bound what is queued: by one block, so that the device is never idle and memory is not filled ahead."""
+        before, self._queued = self._queued, torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._queued.record()
+        if before:
+            before.synchronize()
