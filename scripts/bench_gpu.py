@@ -67,7 +67,7 @@ def model_on(device: str, batch_size: int) -> Model:
     model = Model.fresh("mlp", MlpConfig(batch_size=batch_size), device=device)
     known = schema()
     model.grow(known)
-    model.learn(Rows(batches(known, 100_000, 1)), seed=0)
+    model.learn(Rows(batches(known, 50_000, 1)), seed=0)
     wait(device)
     return model
 
