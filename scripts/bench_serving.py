@@ -89,7 +89,7 @@ def train(folder: Path) -> None:
     """Make a lineage of each default model."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3000, 3)) * [3, 5, 20] + ROW
-    y = (x @ [1 / 3, 1 / 5, 1 / 20] + rng.normal(size=3000) > 0).astype(int)
+    y = ((x - ROW) @ [1 / 3, 1 / 5, 1 / 20] + rng.normal(size=3000) > 0).astype(int)
     lines = [f"{i},{a:.3f},{b:.3f},{c:.3f},{y[i]}" for i, (a, b, c) in enumerate(x)]
     (folder / "a.csv").write_text("id,a,b,c,y\n" + "\n".join(lines) + "\n")
     (folder / "n.toml").write_text(CONFIG)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from nightfit import commands
-from nightfit.lock import pipeline_lock
+from nightfit.lock import writer_lock
 
 NIGHTFIT = [sys.executable, "-m", "nightfit"]
 COMMANDS = ["init", "train", "predict", "compare", "log", "show", "verify", "doctor"]
@@ -105,7 +105,7 @@ def test_an_interrupted_night_leaves_nothing_behind(
     assert err.count("\n") == 1
     assert "nothing was committed that is not whole" in err
     assert versions(home) == ["deep/000001", "linear/000001"]
-    with pipeline_lock(home / "checkpoints" / "shop"):
+    with writer_lock(home / "checkpoints" / "shop"):
         pass
     assert process("verify").returncode == 0
 

@@ -11,7 +11,7 @@ SRC = Path(__file__).parents[1] / "src" / "nightfit"
 
 LAYERS = [
     ["__init__", "ahead", "duration", "errors", "jsontypes", "values"],
-    ["disk", "names"],
+    ["atomic", "disk", "names"],
     ["batch", "device", "sources.base"],
     ["checkpoint"],
     ["identity", "kinds", "known", "moments"],
@@ -25,6 +25,7 @@ LAYERS = [
     ["pending", "settling"],
     ["cleaning", "inputs", "model"],
     ["lock", "segments"],
+    ["outputs"],
     ["store"],
     ["acts", "prune", "verify"],
     ["config", "standing", "version"],
@@ -35,6 +36,7 @@ LAYERS = [
     ["history"],
     ["upkeep"],
     ["serving"],
+    ["export"],
     ["commands"],
     ["cli"],
     ["__main__"],

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nightfit.errors import ConfigError, LockedError
-from nightfit.lock import pipeline_lock
+from nightfit.lock import writer_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOLD = """
 import pathlib, sys, time
-from nightfit.lock import pipeline_lock
-with pipeline_lock(pathlib.Path(sys.argv[1])):
+from nightfit.lock import writer_lock
+with writer_lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -55,7 +55,7 @@ def test_the_second_run_ends_at_once_and_names_the_first(tmp_path: Path) -> None
         before = time.monotonic()
         with (
             pytest.raises(LockedError, match=rf"however process {holder.pid} does") as caught,
-            pipeline_lock(tmp_path),
+            writer_lock(tmp_path),
         ):
             pass
         assert time.monotonic() - before < 1
@@ -73,7 +73,7 @@ def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
         kill(holder, group=False)
         assert holder.stdout
         holder.stdout.close()
-        with pipeline_lock(tmp_path):
+        with writer_lock(tmp_path):
             pass
 
 
@@ -82,7 +82,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     holder = a_holder(tmp_path, FORK, lines=2)
     try:
         kill(holder, group=False)
-        with pipeline_lock(tmp_path):
+        with writer_lock(tmp_path):
             pass
     finally:
         os.killpg(holder.pid, signal.SIGKILL)
@@ -92,11 +92,11 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
 
 def test_the_lock_is_released_and_taken_again(tmp_path: Path) -> None:
     """It excludes a second holder in the same process too, and is free after success and after an error."""
-    with pipeline_lock(tmp_path), pytest.raises(LockedError), pipeline_lock(tmp_path):
+    with writer_lock(tmp_path), pytest.raises(LockedError), writer_lock(tmp_path):
         pass
-    with pytest.raises(ZeroDivisionError), pipeline_lock(tmp_path):
+    with pytest.raises(ZeroDivisionError), writer_lock(tmp_path):
         raise ZeroDivisionError
-    with pipeline_lock(tmp_path):
+    with writer_lock(tmp_path):
         pass
 
 
@@ -105,7 +105,7 @@ def test_the_lock_is_private(tmp_path: Path, umask: int) -> None:
     """Its folders have mode 0700 and its file 0600, whatever the umask."""
     before = os.umask(umask)
     try:
-        with pipeline_lock(tmp_path / "store" / "bookings"):
+        with writer_lock(tmp_path / "store" / "bookings"):
             pass
     finally:
         os.umask(before)
@@ -121,6 +121,6 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "real" / ".lock").symlink_to("elsewhere")
     for folder in ("link", "real"):
-        with pytest.raises(ConfigError, match="link"), pipeline_lock(tmp_path / folder):
+        with pytest.raises(ConfigError, match="link"), writer_lock(tmp_path / folder):
             pass
     assert not (tmp_path / "real" / "elsewhere").exists()

@@ -5,11 +5,9 @@ import gzip
 import json
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -266,28 +264,6 @@ def test_it_needs_neither_torch_nor_sklearn(home: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=home)
     assert (done.stdout.strip(), done.stderr) == ("", "")
     assert len(read("out.csv")) == 1
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-def test_a_killed_run_leaves_no_output(home: Path, number: signal.Signals, code: int) -> None:
-    """The output appears when it is whole: killed half-way there is none, and an older one stays."""
-    (home / "out.csv").write_text("older")
-    with (home / "big.csv").open("w") as file:
-        file.write("id,price,colour,day\n")
-        file.writelines(f"{i},{i % 7},red,2026-01-01\n" for i in range(1_000_000))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nightfit", "predict", "big.csv", "-o", "out.csv"], stderr=subprocess.PIPE, cwd=home
-    )
-    deadline = time.monotonic() + 30
-    while not any(p.stat().st_size > 1_000_000 for p in home.glob(".out.csv.*.part")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(number)
-    process.communicate()
-    assert process.returncode == code
-    assert (home / "out.csv").read_text() == "older"
-    assert bool(list(home.glob(".out.csv.*.part"))) == (number == signal.SIGKILL)
 
 
 @pytest.mark.usefixtures("rows")

@@ -31,10 +31,10 @@ STATE = bytes(range(256)) * 4
 COMMITTER = """
 import pathlib, sys
 from nightfit.checkpoint import Draft, RowCounts
-from nightfit.lock import pipeline_lock
+from nightfit.lock import writer_lock
 from nightfit.store import Store
 pipeline = Store(pathlib.Path(sys.argv[1])).pipeline("bookings")
-with pipeline_lock(pipeline.folder):
+with writer_lock(pipeline.folder):
     pipeline.clear_staging()
     lineage = pipeline.lineage("deep")
     head = lineage.head()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nightfit.lock import pipeline_lock
+from nightfit.lock import writer_lock
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_what_cannot_be_done_is_one_line(nightfit: Callable[..., Any], lineage: 
         assert says in done.err
     nightfit("rollback")
     assert nightfit("rollback").code == 65
-    with pipeline_lock(lineage / "configs" / ".." / "checkpoints" / "shop"):
+    with writer_lock(lineage / "configs" / ".." / "checkpoints" / "shop"):
         for command in (["rollback"], ["promote", "1"], ["prune"], ["forget", "3"]):
             assert nightfit(*command).code == 75
 

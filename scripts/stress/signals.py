@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from nightfit.errors import LockedError
-from nightfit.lock import pipeline_lock
+from nightfit.lock import writer_lock
 from stress.night import Night
 from stress.pipeline import TRAIN
 from stress.table import Dose, Result, chance
@@ -60,7 +60,7 @@ def run(seed: int, dose: Dose) -> list[Result]:
                 slowest = max(slowest, ended.at_s - asked)
                 wrong += [f"{number.name}: {what}" for what in night.judge(ended, frozenset({CODES[number]}))]
             try:
-                with pipeline_lock(night.pipeline.folder):
+                with writer_lock(night.pipeline.folder):
                     pass
             except LockedError as error:
                 wrong.append(str(error))

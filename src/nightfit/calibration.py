@@ -63,6 +63,17 @@ class Calibration:
         total = self.counts.sum()
         return np.asarray(self.counts / total) if total else np.full(len(self.counts), 1 / max(len(self.counts), 1))
 
+    @property
+    def kept(self) -> float:
+        """The share of the tempered answer in what is served: what grid and guard leave of it beside the prior."""
+        return (1 - self.chosen[1]) * (1 - self.guard)
+
+    @property
+    def fresh(self) -> Array:
+        """The classes (bool [K]) that are declared and were never learned; none, if that is so of all."""
+        new = (self.counts > 0) & (self.counts < 1)
+        return np.asarray(new & ~new.all())
+
     def prior_rows(self, n: int) -> Array:
         """Return the probabilities of n rows before anything was learned: the prior."""
         return np.tile(self.prior, (n, 1))
@@ -73,16 +84,14 @@ class Calibration:
 
     def fixed(self) -> Callable[[Array], Array]:
         """Return `apply` as it is now; what is learned later does not change it."""
-        temperature, share = self.chosen
-        kept = (1 - share) * (1 - self.guard)
-        prior = self.prior
+        temperature, _ = self.chosen
+        kept, prior, new = self.kept, self.prior, self.fresh
         rest = (1 - kept) * prior
-        new = (self.counts > 0) & (self.counts < 1)
-        fresh = bool(new.any() and not new.all())
+        some_are_new = bool(new.any())
 
         def apply(proba: Array) -> Array:
             mixed = np.asarray(kept * tempered(proba, temperature) + rest)
-            if fresh:  # no learner can tell them yet: they keep all of the prior's share
+            if some_are_new:  # no learner can tell them yet: they keep all of the prior's share
                 mixed[:, new] = 0
                 mixed *= (1 - prior[new].sum()) / mixed.sum(1, keepdims=True)
                 mixed[:, new] = prior[new]

@@ -206,9 +206,13 @@ def predict(
         str, typer.Argument(metavar="INPUT", help="A file (CSV, JSON lines, Parquet), a folder, or a database URL.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A CSV file; stdout if not given.")
+        str | None,
+        typer.Option("--output", "-o", metavar="OUT", help="A file, CSV or .parquet, or a database URL; or stdout."),
     ] = None,
     table: Annotated[str, typer.Option(metavar="NAME", help="The table, if INPUT is a database URL.")] = "",
+    output_table: Annotated[
+        str, typer.Option(metavar="NAME", help="The table, if OUT is a database URL; its rows are replaced.")
+    ] = "",
     model: ModelName = None,
     version: Annotated[int | None, typer.Option(metavar="N", help="A version; the head if not given.")] = None,
     device: Annotated[
@@ -219,11 +223,13 @@ def predict(
 ) -> None:
     """Score a file or a table.
 
-    Keeps the input's columns and adds prediction, probability_<class> and model_version.
+    Keeps the input's columns and adds prediction, probability_<class> and model_version. The output is replaced
+    when all rows are scored; a run that was killed is gone on with by the same command.
     """
     from nightfit import commands
+    from nightfit.inputs import Typed
 
-    commands.predict(data, output, table, model, version, device, config, as_json=as_json)
+    commands.predict(Typed(data, table), output, output_table, model, version, device, config, as_json=as_json)
 
 
 @app.command()
@@ -258,6 +264,28 @@ def token(as_json: Json = False) -> None:
     from nightfit import commands
 
     commands.token(as_json=as_json)
+
+
+@app.command()
+def export(
+    format_name: Annotated[str, typer.Option("--format", metavar="F", help="onnx.")] = "onnx",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="A file; PIPELINE-MODEL-VERSION.onnx if not given."),
+    ] = None,
+    model: ModelName = None,
+    version: Annotated[int | None, typer.Option(metavar="N", help="A version; the head if not given.")] = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Write a version as one graph that other runtimes run.
+
+    Raw columns in, labels and probabilities out. Nothing is written (65) if the graph, run by onnxruntime, does not
+    answer as nightfit does to 1e-5.
+    """
+    from nightfit import commands
+
+    commands.export(format_name, output, model, version, config, as_json=as_json)
 
 
 @app.command()

@@ -12,18 +12,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from nightfit import __version__
 from nightfit.config import Config, load, parse
-from nightfit.errors import ConfigError, DataError, UsageError
+from nightfit.errors import ConfigError, UsageError
 from nightfit.history import lineages, pick, score_names
-from nightfit.inputs import Typed, chunks_of
-from nightfit.lock import pipeline_lock
+from nightfit.inputs import Typed
+from nightfit.lock import writer_lock
 from nightfit.metrics import SCORES
 from nightfit.render import bar, print_json, show, status, table
 from nightfit.schema import TASKS
 
 if TYPE_CHECKING:
+    from nightfit.jsontypes import Json
     from nightfit.nightly import NightResult
-    from nightfit.predict import Counts
+    from nightfit.outputs.base import Progress
     from nightfit.schema import Task
     from nightfit.sources.base import Source
     from nightfit.version import Version
@@ -46,7 +48,7 @@ def init(data: str, target: str, table_name: str, name: str, path: Path, *, forc
         raise ConfigError(
             f"init writes a new config, however {path} is there; name another with --config, or say --force"
         )
-    with closing(chunks_of(data, table_name)) as chunks:
+    with closing(Typed(data, table_name).read(None, lambda _: None)) as chunks:
         guess = look(chunks, data=data, table=table_name, target=target, name=name)
     text = config_text(guess, _root(path.parent))
     parse(tomllib.loads(text), path.parent)  # what we write must be legal
@@ -95,7 +97,7 @@ def train(
         raise UsageError(
             f"--exclude names a version of one model, however {len(models)} would run: {', '.join(models)}; add --model"
         )
-    with pipeline_lock(config.store / config.name), status() as progress:
+    with writer_lock(config.store / config.name), status() as progress:
         progress("starting")
         from nightfit.device import choose
         from nightfit.night import Request
@@ -147,10 +149,11 @@ def _night_row(result: NightResult, score: str, *, waits: bool) -> list[object]:
 
 
 def predict(
-    data: str, output: Path | None, table_name: str, name: str | None, version: int | None, device: str | None,
+    data: Typed, output: str | None, output_table: str, name: str | None, version: int | None, device: str | None,
     path: Path, *, as_json: bool,
 ) -> None:  # fmt: skip
     """Score a file or a table."""
+    from nightfit.outputs.make import output_to
     from nightfit.predict import predict as score
 
     if as_json and output is None:
@@ -158,34 +161,31 @@ def predict(
             "--json prints one object on stdout, however the predictions would go there too; name a file with -o"
         )
     config = load(path)
-    loaded, where = _version(config, pick(config, name), version, device)
-    with status() as progress, closing(chunks_of(data, table_name)) as chunks:
-        counts = score(
-            loaded, chunks, config.rules.schema, output,
-            progress=lambda n: progress(f"predicting: {n:,} rows"),
-        )  # fmt: skip
-    _print_counts(counts, loaded, where, output, as_json=as_json)
+    chosen, rules = pick(config, name), config.rules.schema
+    loaded, where = _version(config, chosen, version, device)
+    what: dict[str, Json] = {
+        "input": data.identity(), "version": f"{config.store}/{config.name}/{chosen}/{loaded.number}",
+        "rules": repr(rules), "device": where, "nightfit": __version__,
+    }  # fmt: skip
+    with status() as progress, output_to(output, output_table, what, _note, progress) as opened:
+        done = score(loaded, data, rules, opened, note=_note, progress=lambda n: progress(f"predicting: {n:,} rows"))
+    _print_predicted(done, loaded, where, output_table or output, as_json=as_json)
+
+
+def _note(sentence: str) -> None:
+    print(f"nightfit: {sentence}", file=sys.stderr)
 
 
 def _version(config: Config, name: str, number: int | None, device: str | None) -> tuple[Version, str]:
     """Load a version: the one that is asked for, or the newest accepted one that verifies."""
     from nightfit.checkpoint import WEIGHTS
-    from nightfit.store import Store
-    from nightfit.version import Version, load_version, usable_schema
+    from nightfit.names import is_record
+    from nightfit.version import Version, find_version, load_version, usable_schema
 
-    lineage = Store(config.store).pipeline(config.name).lineage(name)
-    if number is not None:
-        manifest = lineage.manifest(number)
-        files = lineage.load(
-            manifest, [n for n in manifest.files if n == WEIGHTS or (device and not n.endswith(".jsonl"))]
-        )
-    else:
-        found = lineage.usable_head(lambda _, why: print(f"nightfit: {why}", file=sys.stderr), quarantine=False)
-        if found is None:
-            raise DataError(
-                f"predicting needs a version, however {config.name}/{name} has none; run `nightfit train` first"
-            )
-        manifest, files = found
+    lineage = lineages(config, name)[name]
+    manifest, files = find_version(
+        lineage, number, lambda file: file == WEIGHTS or bool(device and not is_record(file)), lambda _, why: _note(why)
+    )
     if device is None:
         return load_version(manifest, files), "cpu (numpy)"
     from nightfit.device import choose
@@ -196,22 +196,43 @@ def _version(config: Config, name: str, number: int | None, device: str | None) 
     return Version(manifest.version, usable_schema(manifest), model), f"{chosen.name} ({chosen.reason})"
 
 
-def _print_counts(counts: Counts, version: Version, where: str, output: Path | None, *, as_json: bool) -> None:
-    if counts.unreadable:
-        print(
-            f"nightfit: {counts.unreadable} of {counts.rows} rows hold values of another kind and got no prediction: "
-            f"{counts.example}",
-            file=sys.stderr,
+def export(
+    format_name: str, output: Path | None, name: str | None, version: int | None, path: Path, *, as_json: bool
+) -> None:
+    """Write a version as one graph."""
+    from nightfit.export.run import FORMAT, export
+
+    if format_name != FORMAT:
+        raise UsageError(f"--format must be {FORMAT}, however it is '{format_name}'")
+    config = load(path)
+    model = pick(config, name)
+    lineage = lineages(config, model)[model]
+    with status() as progress:
+        progress("exporting")
+        done = export(lineage, version, config.rules.schema, output, lambda _, why: _note(why))
+    if as_json:
+        print_json({**asdict(done), "output": str(done.output)})
+    elif sys.stdout.isatty():
+        show(
+            f"version {done.model_version} of {lineage.name} as {done.output} ({done.bytes:,} bytes); it answers as "
+            f"nightfit does on {done.rows_checked:,} rows, to {done.max_difference:.1g}"
+        )
+
+
+def _print_predicted(done: Progress, version: Version, where: str, output: str | None, *, as_json: bool) -> None:
+    if done.unreadable:
+        _note(
+            f"{done.unreadable} of {done.rows} rows hold values of another kind and got no prediction: {done.example}"
         )
     if as_json:
         print_json(
             {
-                "rows": counts.rows, "unreadable": counts.unreadable, "output": str(output),
+                "rows": done.rows, "unreadable": done.unreadable, "output": output,
                 "model_version": version.number, "device": where,
             }
         )  # fmt: skip
     elif output is not None and sys.stdout.isatty():
-        show(f"{counts.rows:,} rows scored by version {version.number} on {where}, in {output}")
+        show(f"{done.rows:,} rows scored by version {version.number} on {where}, in {output}")
 
 
 def serve(

@@ -5,32 +5,66 @@ Unlike a night's sources these are taken for complete: a last line without a new
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator
+import hashlib
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from nightfit.errors import DataError, UsageError
 from nightfit.sources.listing import KINDS, find
 
 if TYPE_CHECKING:
+    from nightfit.jsontypes import Json
     from nightfit.sources.base import Chunk, Cursor
 
 
-def chunks_of(data: str, table_name: str) -> Generator[Chunk]:
-    """Yield all rows of a file, a folder or a database table that was named on the command line."""
-    if "://" in data:
-        from nightfit.sources.sql import read_table
+@dataclass(frozen=True)
+class Typed:
+    """DATA or INPUT of the command line: what was typed, and the table if it is a database's URL."""
 
-        if not table_name:
-            raise UsageError("a database needs --table, however there is none; name the table")
-        yield from read_table(data, table=table_name, root=Path.cwd())
-    else:
+    name: str
+    table: str = ""
+
+    def read(self, after: Cursor | None, note: Callable[[str], None]) -> Generator[Chunk]:  # noqa: ARG002 - it is whole
+        """Yield the rows after a cursor of an earlier reading; raises `GapError` if it has changed since."""
+        if "://" in self.name:
+            from nightfit.sources.sql import read_table
+
+            if not self.table:
+                raise UsageError("a database needs --table, however there is none; name the table")
+            yield from read_table(self.name, table=self.table, root=Path.cwd(), after=after)
+            return
         from nightfit.sources.files import read_whole
 
-        for path in _files(data):
-            yield from read_whole(path, note=lambda _: None)
+        files = _files(self.name)
+        for path in files[_first(files, after) :]:
+            yield from read_whole(path, note=lambda _: None, after=after if after and _is_of(after, path) else None)
+
+    def identity(self) -> str:
+        """Return a hash that differs from another input's, and from this one's once one of its files has changed.
+
+        A table's does not: its cursor tells.
+        """
+        names = [] if "://" in self.name else [(str(path), *_stamp(path)) for path in _files(self.name)]
+        return hashlib.sha256(repr((self.name, self.table, str(Path.cwd()), names)).encode()).hexdigest()
+
+
+def _is_of(after: Cursor, path: Path) -> bool:
+    return str(path) in cast("dict[str, Json]", after["files"])
+
+
+def _first(files: list[Path], after: Cursor | None) -> int:
+    return next((i for i, path in enumerate(files) if after and _is_of(after, path)), 0)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()  # who reads it says what is wrong
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _files(data: str) -> list[Path]:
@@ -46,18 +80,6 @@ def _files(data: str) -> list[Path]:
     if not found:
         raise DataError(f"{data} must hold files of {KINDS}, however there is none; mend the path")
     return sorted(found)
-
-
-@dataclass(frozen=True)
-class Typed:
-    """DATA of the command line, as a source that is read once, from its start."""
-
-    name: str
-    table: str = ""
-
-    def read(self, after: Cursor | None, note: Callable[[str], None]) -> Iterator[Chunk]:  # noqa: ARG002 - once
-        """Yield everything; there is no second night."""
-        return chunks_of(self.name, self.table)
 
 
 def column_hint(name: str, there: Collection[str]) -> str:

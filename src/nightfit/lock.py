@@ -1,4 +1,4 @@
-"""One writer per pipeline: a lock that dies with the process that holds it, so that none can go stale.
+"""One writer per folder, above all a pipeline's: a lock that dies with its holder, so that none can go stale.
 
 The kernel holds it (flock); the file only tells the loser whom to wait for. It is taken before heavy imports,
 so that a second run ends at once.
@@ -24,13 +24,13 @@ _held: set[int] = set()
 
 
 @contextmanager
-def pipeline_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of the pipeline in this folder, which is created where it is missing.
+def writer_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of who may write to this folder, which is created where it is missing.
 
     Raises `LockedError` at once where another process holds it, `ConfigError` where we may not write there.
 
     >>> import pathlib, tempfile
-    >>> with tempfile.TemporaryDirectory() as root, pipeline_lock(pathlib.Path(root) / "bookings"):
+    >>> with tempfile.TemporaryDirectory() as root, writer_lock(pathlib.Path(root) / "bookings"):
     ...     "no other run can start here"
     'no other run can start here'
     """

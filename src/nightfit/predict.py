@@ -1,71 +1,109 @@
 """Predict: score a file or a table with a version of a model, keeping its columns and adding the answers.
 
-The forward pass is the scorer's, in numpy; torch is imported only if a device is asked for. The output appears under
-its name when it is whole.
+The forward pass is the scorer's, in numpy; torch is imported only if a device is asked for.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
+from threadpoolctl import threadpool_limits
 
+from nightfit.ahead import N_THREADS, map_ahead
 from nightfit.batch import Array
 from nightfit.cleaning import parse_features
-from nightfit.errors import DataError
-from nightfit.inputs import separator_hint
+from nightfit.errors import DataError, GapError
+from nightfit.inputs import Typed, separator_hint
+from nightfit.outputs.base import Output, Progress
 from nightfit.schema import SchemaConfig
+from nightfit.scorer import Scorer
 from nightfit.version import Version
 
 if TYPE_CHECKING:
-    from nightfit.sources.base import Chunk
-
-
-@dataclass
-class Counts:
-    """What was scored; `unreadable` rows hold a value of another kind and get no prediction."""
-
-    rows: int = 0
-    unreadable: int = 0
-    example: str = ""
+    from nightfit.sources.base import Chunk, Cursor
 
 
 def predict(
     version: Version,
-    chunks: Iterable[Chunk],
+    data: Typed,
     config: SchemaConfig,
-    output: Path | None,
+    output: Output,
     *,
+    note: Callable[[str], None] = lambda _: None,
     progress: Callable[[int], None] = lambda _: None,
-) -> Counts:
-    """Score chunks one by one into a CSV file (standard output if None), in flat memory.
+) -> Progress:
+    """Score the rows of an input into an output, in flat memory, after those that the output has already.
 
     Adds `prediction`, `probability_<class>` (not for a quantity) and `model_version` to the columns of the input.
     Raises `DataError` for columns that are missing (unless they may be) and for records that cannot be split into
     columns.
     """
-    counts = Counts()
-    columns: list[str] = []
-    with _sink(output) as sink:
-        for i, chunk in enumerate(chunks):  # each as CSV of its own: a database's column may change its type
-            _check(version, chunk, config, columns)
-            columns = columns or chunk.table.column_names
-            table = _score(version, chunk, config, counts).select([*columns, *_answer_names(version)])
-            pacsv.write_csv(table, sink, pacsv.WriteOptions(include_header=i == 0))
-            progress(counts.rows)
-    return counts
+    with _going_on(data, output, note) as chunks, _mapping(version) as mapped:
+        for scored in mapped(_Scoring(version, config), _checked(chunks, version, config, output.progress.columns)):
+            output.write(scored.table, scored.after(output.progress))
+            progress(output.progress.rows)
+    output.finish()
+    return output.progress
 
 
-def _check(version: Version, chunk: Chunk, config: SchemaConfig, columns: list[str]) -> None:
+@contextmanager
+def _going_on(data: Typed, output: Output, note: Callable[[str], None]) -> Iterator[Iterator[Chunk]]:
+    """Give the chunks after those that the output has, or all where the input has changed since."""
+    chunks = data.read(output.progress.reached, note)
+    try:
+        first = next(chunks, None)
+    except GapError as gap:
+        note(f"{gap}: what was scored before is scored again")
+        output.restart()
+        chunks = data.read(None, note)
+        first = next(chunks, None)
+    with closing(chunks):
+        yield chain([] if first is None else [first], chunks)
+
+
+@contextmanager
+def _mapping(version: Version) -> Iterator[Callable[..., Iterator[_Scored]]]:
+    """Give what scores chunks: in threads of our own, each with its share of the cores; on a device in turn."""
+    if not isinstance(version.predictor, Scorer):
+        yield map
+        return
+    with threadpool_limits(max(1, (os.cpu_count() or 1) // N_THREADS), "blas"):
+        yield map_ahead
+
+
+def _checked(
+    chunks: Iterable[Chunk], version: Version, config: SchemaConfig, columns: tuple[str, ...]
+) -> Iterator[tuple[Chunk, tuple[str, ...]]]:
+    """Yield chunks that can be scored, each with the columns of the first (or those given), as all are written."""
+    for chunk in chunks:
+        _check(version, chunk, config, columns)
+        columns = columns or tuple(chunk.table.column_names)
+        yield chunk, columns
+
+
+class _Scored(NamedTuple):
+    """A chunk's table with the answers, how many of its rows are unreadable, the first of them, and its end."""
+
+    table: Any
+    columns: tuple[str, ...]
+    unreadable: int
+    example: str
+    reached: Cursor
+
+    def after(self, before: Progress) -> Progress:
+        """Add what was scored to what was before."""
+        n_rows, n_unreadable = before.rows + len(self.table), before.unreadable + self.unreadable
+        return Progress(n_rows, n_unreadable, before.example or self.example, self.columns, self.reached)
+
+
+def _check(version: Version, chunk: Chunk, config: SchemaConfig, columns: Sequence[str]) -> None:
     """Raise `DataError` for a chunk that cannot be scored, or not into one file with those before it."""
     if chunk.bad:
         raise DataError(
@@ -97,21 +135,33 @@ def _listed(names: Sequence[str], n: int = 5) -> str:
     return ", ".join(map(repr, names[:n])) + more
 
 
-def _score(version: Version, chunk: Chunk, config: SchemaConfig, counts: Counts) -> Any:  # noqa: ANN401
-    """Return the chunk's table with the answers; rows with an unreadable value get none."""
-    known = chunk.table.drop_columns([name for name in config.drop if name in chunk.table.column_names])
-    features, bad = parse_features(known, version.schema, config.missing)
-    unreadable = np.zeros(chunk.table.num_rows, bool)
+@dataclass(frozen=True)
+class _Scoring:
+    """Scores chunks; rows with an unreadable value get no answers."""
+
+    version: Version
+    config: SchemaConfig
+
+    def __call__(self, item: tuple[Chunk, tuple[str, ...]]) -> _Scored:
+        """Score a chunk into the columns that all are written with."""
+        chunk, columns = item
+        schema, n = self.version.schema, len(chunk.table)
+        known = chunk.table.drop_columns([name for name in self.config.drop if name in chunk.table.column_names])
+        features, bad = parse_features(known, schema, self.config.missing)
+        unreadable = np.logical_or.reduce([np.zeros(n, bool), *bad.values()])
+        batch = schema.encode(features, np.zeros(n, np.uint64), pa.nulls(n, pa.string()))
+        table = _with_answers(
+            chunk.table.select(columns), self.version, self.version.predictor.predict(batch), unreadable
+        )
+        return _Scored(table, columns, int(unreadable.sum()), _example(chunk, bad), chunk.cursor_at(n))
+
+
+def _example(chunk: Chunk, bad: Mapping[str, Array]) -> str:
     for name, mask in bad.items():
-        if mask.any() and not counts.example:
+        if mask.any():
             i = int(mask.argmax())
-            counts.example = f"column '{name}' has '{chunk.table[name][i].as_py()}' in row {int(chunk.rows[i]) + 1}"
-        unreadable |= mask
-    counts.rows += len(unreadable)
-    counts.unreadable += int(unreadable.sum())
-    labels = pa.nulls(len(unreadable), pa.string())
-    batch = version.schema.encode(features, np.zeros(len(unreadable), np.uint64), labels)
-    return _with_answers(chunk.table, version, version.predictor.predict(batch), unreadable)
+            return f"column '{name}' has '{chunk.table[name][i].as_py()}' in row {int(chunk.rows[i]) + 1}"
+    return ""
 
 
 def _answer_names(version: Version) -> list[str]:
@@ -131,32 +181,3 @@ def _with_answers(table: Any, version: Version, predicted: Array, unreadable: Ar
     for name, column in zip(_answer_names(version), answers, strict=True):
         table = table.append_column(name, column)
     return table
-
-
-@contextmanager
-def _sink(output: Path | None) -> Iterator[Any]:
-    """Open the output: a temporary neighbour that takes its name at the end, a device, or standard output."""
-    if output is None:
-        sys.stdout.flush()
-        yield pa.PythonFile(sys.stdout.buffer, mode="w")
-        sys.stdout.flush()
-        return
-    target = output.resolve()  # a link stays one
-    is_device = target.exists() and not target.is_file() and not target.is_dir()
-    part = target if is_device else target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            if not is_device:
-                os.fsync(file.fileno())
-                part.replace(target)
-    except OSError as error:
-        fact = error.strerror or str(error)
-        raise DataError(f"the output must be writable, however {output}: {fact}; name another with -o") from None
-    finally:
-        if part != target:
-            with suppress(OSError):
-                part.unlink()

@@ -45,6 +45,20 @@ class TargetScale:
         """The share of the mean in what is answered."""
         return float(PRIOR_SHARES[self.losses.argmin()])
 
+    @property
+    def factor(self) -> Array:
+        """By what a standardised answer is multiplied, float64 [1]: the target's deviation, less what is shrunk."""
+        return scale(self.moments) * (1 - self.share)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest value that is answered."""
+        if not len(self.limits):
+            return -math.inf, math.inf
+        low, high = map(float, self.limits)
+        margin = MARGIN * (high - low)
+        return low - margin, high + margin
+
     def prior_rows(self, n: int) -> Array:
         """Return the standardised answers to n rows before anything was learned: the mean."""
         return np.zeros(n)
@@ -60,11 +74,9 @@ class TargetScale:
 
     def fixed(self) -> Callable[[Array], Array]:
         """Return `apply` as it is now; what is learned later does not change it."""
-        factor = scale(self.moments) * (1 - self.share)
+        factor, bounds = self.factor, self.bounds
         mean, origin = self.moments["mean"], self.moments["origin"]
-        low, high = self.limits if len(self.limits) else (-np.inf, np.inf)
-        margin = MARGIN * (high - low) if len(self.limits) else 0.0
-        return lambda z: np.clip(factor * z + mean + origin, low - margin, high + margin)
+        return lambda z: np.clip(factor * z + mean + origin, *bounds)
 
     def observe(self, z: Array, y: Array) -> None:
         """Learn from the standardised answers [n] to rows, and their targets."""

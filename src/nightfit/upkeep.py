@@ -15,7 +15,7 @@ from nightfit import acts
 from nightfit.config import load
 from nightfit.errors import NightfitError
 from nightfit.history import lineages, pick
-from nightfit.lock import pipeline_lock
+from nightfit.lock import writer_lock
 from nightfit.names import NAME
 from nightfit.prune import finish_erasing
 from nightfit.prune import prune as prune_lineage
@@ -34,7 +34,7 @@ def promote(version: int | None, name: str | None, path: Path, *, skip_rows: boo
     config = load(path)
     lineage = lineages(config, pick(config, name))[pick(config, name)]
     now = datetime.now(UTC)
-    with pipeline_lock(config.store / config.name):
+    with writer_lock(config.store / config.name):
         finish_erasing(lineage, lineage.excluding(_set_aside))
         if version is None:
             head, is_new = acts.rollback(lineage, now=now, skip_rows=skip_rows)
@@ -61,7 +61,7 @@ def prune(keep: int | None, name: str | None, path: Path, *, as_json: bool) -> N
     """Strip old versions of their tensors."""
     config = load(path)
     stripped = {}
-    with pipeline_lock(config.store / config.name):
+    with writer_lock(config.store / config.name):
         for model, lineage in lineages(config, name).items():
             finish_erasing(lineage, lineage.newest())
             stripped[model] = prune_lineage(lineage, config.keep if keep is None else keep, thorough=True)
@@ -82,7 +82,7 @@ def forget(keys: Sequence[str], name: str | None, path: Path, *, as_json: bool) 
     config = load(path)
     told: dict[str, Any] = {}
     errors: list[NightfitError] = []
-    with pipeline_lock(config.store / config.name):
+    with writer_lock(config.store / config.name):
         for model, lineage in lineages(config, name).items():
             if lineage.newest() is None:
                 continue

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nightfit.batch import Array, Batch
 from nightfit.checkpoint import WEIGHTS, Manifest, unpack
 from nightfit.errors import DataError
 from nightfit.schema import Schema
 from nightfit.scorer import Scorer
+
+if TYPE_CHECKING:
+    from nightfit.store import Lineage
 
 
 class Predictor(Protocol):
@@ -30,6 +33,23 @@ class Version:
     predictor: Predictor
 
 
+def find_version(
+    lineage: Lineage, number: int | None, wanted: Callable[[str], bool], on_broken: Callable[[int, str], None]
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Return a version and its files: the one that is asked for, or the newest accepted one that verifies.
+
+    Of the first only the files are read that are `wanted`, by name; of newer ones that do not verify `on_broken` is
+    told. Raises `CheckpointError` for one that is not there or does not verify, `DataError` where there is none.
+    """
+    if number is not None:
+        manifest = lineage.manifest(number)
+        return manifest, lineage.load(manifest, filter(wanted, manifest.files))
+    found = lineage.usable_head(on_broken, quarantine=False)
+    if found is None:
+        raise DataError(f"predicting needs a version, however {lineage.name} has none; run `nightfit train` first")
+    return found
+
+
 def load_version(manifest: Manifest, files: Mapping[str, bytes]) -> Version:
     """Return a version whose predictor needs no torch.
 
@@ -40,12 +60,17 @@ def load_version(manifest: Manifest, files: Mapping[str, bytes]) -> Version:
 
 def load_scorer(manifest: Manifest, files: Mapping[str, bytes]) -> Scorer:
     """Return the forward pass of a version."""
+    return Scorer(str(manifest.state["kind"]), *parts_of(files))
+
+
+def parts_of(files: Mapping[str, bytes]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the arrays of a version's normaliser, and those with which its learner predicts, by name."""
     arrays = unpack(files[WEIGHTS], name=WEIGHTS)
     moments, learner = (
         {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
         for prefix in ("normaliser.", "learner.")
     )
-    return Scorer(str(manifest.state["kind"]), moments, learner)
+    return moments, learner
 
 
 def usable_schema(manifest: Manifest) -> Schema:

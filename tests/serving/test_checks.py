@@ -31,7 +31,16 @@ BAD: list[tuple[bytes, int, str]] = [
     (b'{"features": [NaN, "red", null, true]}', 400, "finite"),
     (b'{"features": [Infinity, "red", null, true]}', 400, "finite"),
     (b'{"features": [1e999, "red", null, true]}', 400, "finite"),
+    (b'{"features": [NaN, "red", null, true]}', 400, "NaN (byte 14) is none; null means missing"),
     (b'{"features": "\xff"}', 400, "must be JSON"),
+    (b'{"features": [1], "features": [2]}', 400, "every key once, however 'features' is there twice"),
+    (b'{"features": [1], "f\\u0065atures" : [2]}', 400, "every key once, however 'features' is there twice"),
+    (b'{"features": {"price": 1, "colour": "red", "price": 2}}', 400, "however 'price' is there twice"),
+    (
+        b'{"features": [' + b'{"price": 1},' * 200 + b'{"price": 1, "price": 1}]}',
+        400,
+        "however 'price' is there twice",
+    ),
     (b"[" * 100_000, 400, "levels deep"),
     (b'{"features": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", 400, "levels deep"),
     (b"[]", 422, "object with 'features' alone"),
@@ -142,6 +151,56 @@ def test_paths_methods_and_types(server: Client) -> None:
     assert server.ask("POST", "/predict", b"{}", content_type="text/plain").status == 415
     assert server.ask("POST", "/predict", b"{}").status == 415
     assert server.post("/v2/models/deep/versions/2/infer", {"inputs": [TENSOR]}).status == 404
+
+
+def test_texts_that_look_like_keys_are_texts(server: Client) -> None:
+    """A category with a quote and a colon is no key, and refused by nobody."""
+    assert server.post("/predict", {"features": ROW | {"colour": '":": a": '}}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("application/json; charset=utf-8; other=x", 200),
+        ('application/json;other=x ; CHARSET="UTF-8"', 200),
+        ("application/json; format=pandas-records", 200),
+        ("application/json; other=x; charset=latin-1", 415),
+        ("application/jsonp", 415),
+    ],
+)
+def test_parameters_of_a_content_type(server: Client, kind: str, status: int) -> None:
+    """Only the charset matters, wherever it stands."""
+    body = json.dumps({"features": OK}).encode()
+    assert server.ask("POST", "/predict", body, content_type=kind).status == status
+
+
+def test_a_compressed_body_is_refused(server: Client) -> None:
+    """The error names the coding rather than the JSON that it hides."""
+    reply = server.ask("POST", "/predict", b"\x1f\x8b", content_type="application/json", content_encoding="gzip")
+    assert (reply.status, "coded as gzip" in reply.json["error"]) == (415, True)
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (b"Host: localhost\r\nHost: localhost\r\n", "host is there 2 times"),
+        (b"Host: evil.example\r\nHost: localhost\r\n", "host is there 2 times"),
+        (b"Host: localhost\r\nContent-Type: text/csv\r\nContent-Type: application/json\r\n", "content-type is there 2"),
+        (b"Host: localhost\r\nTransfer-Encoding: gzip, chunked\r\n", "Transfer-Encoding is gzip, chunked"),
+        (
+            b"Host: localhost\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+            "transfer-encoding is there 2",
+        ),
+    ],
+)
+def test_a_head_that_could_be_read_in_two_ways_ends_the_connection(server: Client, head: bytes, says: str) -> None:
+    """What two readers may take for two different requests gets a 400, and nothing after it is read."""
+    tail = b"\r\n0\r\n\r\n" if b"chunked" in head else b"\r\n"
+    with connected(server, b"GET /ping HTTP/1.1\r\n" + head + tail + GET + b"\r\n") as s:
+        answer = read(s)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1, answer
+    assert says in answer.decode()
 
 
 def test_a_large_body_is_refused_before_it_is_read(server: Client) -> None:

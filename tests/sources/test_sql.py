@@ -348,7 +348,7 @@ class TestFaults:
         """Errors of other drivers become ours, in one line and without the password."""
         url = sa.make_url("postgresql+psycopg://u:geheim@host/db?password=geheim")
         error = kind("select", {}, Exception("user u with geheim\nwas refused"))
-        ours = database_module._translated(error, "source 'new'", url)
+        ours = database_module._translated(error, "source 'new'", url, "readable")
         assert type(ours) is expected
         assert "geheim" not in str(ours)
         assert "\n" not in str(ours)
@@ -503,7 +503,7 @@ class TestReadTable:
         fill(db, [(None, 1, 1), (1, 2, 2), (1, 3, 3)])
         chunks = list(read_table("sqlite:///new.db", table="rows", root=tmp_path))
         assert [chunk.rows.tolist() for chunk in chunks] == [[0, 1], [2]]
-        assert chunks[1].cursor_at(1) == {"rows": 3}
+        assert chunks[1].cursor_at(1)["rows"] == 3
 
     def test_no_rows(self, tmp_path: Path, db: sqlite3.Connection) -> None:
         """A query without rows gives its columns."""

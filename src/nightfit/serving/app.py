@@ -17,7 +17,7 @@ from http import HTTPStatus
 import msgspec
 
 from nightfit import __version__
-from nightfit.serving import mlflow, native, oip
+from nightfit.serving import binary, mlflow, native, oip
 from nightfit.serving.answers import Answers
 from nightfit.serving.batching import Batching
 from nightfit.serving.errors import RequestError
@@ -26,6 +26,7 @@ from nightfit.serving.following import Follower
 from nightfit.serving.http import (
     AGAIN,
     BEARER,
+    CSV,
     GET,
     HTML,
     JSON,
@@ -41,6 +42,7 @@ from nightfit.serving.http import (
     Route,
     Scope,
     Send,
+    check_head,
     check_type,
     file_handler,
     host_of,
@@ -150,6 +152,7 @@ class App:
     async def _answer(self, scope: Scope, receive: Receive, found: tuple[Route, tuple[str, ...]] | None) -> Reply:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         try:
+            check_head(scope["headers"], headers)
             route, names = self._check(scope, headers, found)
             return await route.handler(Request(headers, lambda: self._read(headers, receive)), names)
         except RequestError as error:
@@ -235,38 +238,40 @@ class App:
         return served
 
     async def _work(
-        self, body: bytes, served: Served, decode: Callable[[bytes, Served], Inputs], encode: Callable[[Answers], bytes]
+        self, body: bytes, served: Served, decode: Callable[[bytes, Served], Inputs], encode: Callable[[Answers], Reply]
     ) -> Reply:
         """Decode, score and encode: small bodies here and batched, large ones on a thread."""
         if len(body) > SMALL_BYTES:
             loop = asyncio.get_running_loop()
-            n, text = await loop.run_in_executor(self._pool, _whole, body, served, decode, encode)
+            n, reply = await loop.run_in_executor(self._pool, _whole, body, served, decode, encode)
         else:
             inputs = decode(body, served)
-            n, text = len(inputs.x_num), encode(Answers.of(served, await self._batching.predict(served, inputs)))
+            n, reply = len(inputs.x_num), encode(Answers.of(served, await self._batching.predict(served, inputs)))
         self.metrics.predictions.labels(served.model, str(served.number)).inc(n)
         self._live_counts["rows"] += n
-        return Reply(200, text)
+        return reply
 
     async def _predict(self, request: Request, names: tuple[str, ...]) -> Reply:
-        check_type(request.headers, b"application/json")
+        check_type(request.headers, JSON)
         served = self._served(names)
         return await self._work(await request.read(), served, native.decode, native.encode)
 
     async def _infer(self, request: Request, names: tuple[str, ...]) -> Reply:
-        check_type(request.headers, b"application/json")
-        served, asked = self._served(names), oip.Asked(None, None)
+        json_bytes = request.headers.get(binary.JSON_BYTES)
+        kinds = (JSON,) if json_bytes is None else (JSON, binary.CONTENT_TYPE)
+        check_type(request.headers, *kinds, absent=JSON)
+        served, asked = self._served(names), oip.Asked()
 
         def decode(body: bytes, served: Served) -> Inputs:
             nonlocal asked
-            inputs, asked = oip.decode(body, served)
+            inputs, asked = oip.decode(body, served, json_bytes)
             return inputs
 
         return await self._work(await request.read(), served, decode, lambda answers: oip.encode(answers, asked))
 
     async def _invocations(self, request: Request, names: tuple[str, ...]) -> Reply:
-        kind = check_type(request.headers, b"application/json", b"text/csv")
-        decode = mlflow.decode_csv if kind == b"text/csv" else mlflow.decode
+        kind = check_type(request.headers, JSON, CSV)
+        decode = mlflow.decode_csv if kind == CSV else mlflow.decode
         served = self._served(names)
         return await self._work(await request.read(), served, decode, mlflow.encode)
 
@@ -313,7 +318,7 @@ class App:
 
 
 def _whole(
-    body: bytes, served: Served, decode: Callable[[bytes, Served], Inputs], encode: Callable[[Answers], bytes]
-) -> tuple[int, bytes]:
+    body: bytes, served: Served, decode: Callable[[bytes, Served], Inputs], encode: Callable[[Answers], Reply]
+) -> tuple[int, Reply]:
     inputs = decode(body, served)
     return len(inputs.x_num), encode(Answers.of(served, served.predict(inputs)))

@@ -59,6 +59,8 @@ class Features:
             x = np.array(rows, np.float64)
         except ValueError:
             raise self._wrong_arity(rows) from None
+        except OverflowError:
+            raise unusable(f"rows must hold numbers up to {LIMIT:g}", "one is larger") from None
         if x.shape[1:] != (len(self.columns),):
             raise self._wrong_arity(rows)
         return Inputs(self._checked(x, lambda i: f"column '{self.names[i[1]]}'"), np.zeros((len(x), 0), np.int32))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,7 +21,8 @@ SMALL_BYTES = 4_096
 
 GET, POST = ("GET", "HEAD"), ("POST",)
 
-JSON, TEXT, HTML = b"application/json", b"text/plain; version=0.0.4; charset=utf-8", b"text/html; charset=utf-8"
+JSON, CSV = b"application/json", b"text/csv"
+TEXT, HTML = b"text/plain; version=0.0.4; charset=utf-8", b"text/html; charset=utf-8"
 SCRIPT = b"text/javascript; charset=utf-8"
 
 
@@ -81,7 +82,17 @@ SAFE = (
 )
 """Headers of pages: nothing from elsewhere, and no script but our own file."""
 
-AGAIN, BEARER = (b"retry-after", b"1"), (b"www-authenticate", b"Bearer")
+AGAIN, BEARER, CLOSE = (b"retry-after", b"1"), (b"www-authenticate", b"Bearer"), (b"connection", b"close")
+
+_ONCE = (
+    b"host",
+    b"authorization",
+    b"content-type",
+    b"content-length",
+    b"transfer-encoding",
+    b"content-encoding",
+    b"inference-header-content-length",
+)
 
 
 def file_handler(name: str, content_type: bytes) -> Handler:
@@ -98,15 +109,46 @@ def too_large(limit: int) -> RequestError:
     return RequestError(413, f"a body must have at most {limit:,} bytes, however this one has more")
 
 
-def check_type(headers: Mapping[bytes, bytes], *legal: bytes) -> bytes:
-    """Return the content type; raises `RequestError` for another one, or a charset that is not UTF-8."""
-    kind, _, options = headers.get(b"content-type", b"").lower().partition(b";")
-    charset = options.strip().removeprefix(b"charset=").strip(b'"') if b"charset=" in options else b"utf-8"
-    if kind.strip() not in legal or charset not in {b"utf-8", b"utf8"}:
+def check_head(pairs: Sequence[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]) -> None:
+    """Raise `RequestError` (400, and an end to the connection) for a head that could be read in two ways.
+
+    A header that came twice, where only one can be meant (RFC 9110, 5.3, and 9112, 3.2); a body that is coded otherwise
+    than chunked: whoever does not see it may find another request in it (RFC 9112, 11.2).
+    """
+    if len(headers) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next((name for name in _ONCE if names.count(name) > 1), None)
+        if twice is not None:
+            fact = f"{twice.decode()} is there {names.count(twice)} times"
+            raise RequestError(400, f"this header must be there once, however {fact}", CLOSE)
+    coding = headers.get(b"transfer-encoding", b"chunked")
+    if coding.strip().lower() != b"chunked":
+        fact = f"its Transfer-Encoding is {coding[:60].decode('latin-1')}"
+        raise RequestError(400, f"a body must be sent plain or chunked, however {fact}", CLOSE)
+
+
+def check_type(headers: Mapping[bytes, bytes], *legal: bytes, absent: bytes = b"") -> bytes:
+    """Return the content type; `absent` is what none means, but not from a browser's page, which could be anybody's.
+
+    Raises `RequestError` for another one, a charset that is not UTF-8, and a body that is compressed.
+    """
+    came = headers.get(b"content-type", b"" if b"origin" in headers else absent)
+    coding = headers.get(b"content-encoding", b"identity")
+    kind, *options = (part.strip() for part in came.lower().split(b";"))
+    if kind not in legal or not all(map(_is_utf8, options)):
         words = " or ".join(word.decode() for word in legal)
-        came = headers.get(b"content-type", b"none")[:60].decode("latin-1")
-        raise RequestError(415, f"the content type must be {words} in UTF-8, however it is {came}")
-    return kind.strip()
+        raise RequestError(
+            415, f"the content type must be {words} in UTF-8, however it is {came[:60].decode('latin-1') or 'none'}"
+        )
+    if coding.lower() != b"identity":
+        raise RequestError(415, f"a body must come as it is, however it is coded as {coding[:60].decode('latin-1')}")
+    return kind
+
+
+def _is_utf8(option: bytes) -> bool:
+    """Say whether a content type's parameter leaves its text in UTF-8."""
+    name, _, value = option.partition(b"=")
+    return name.strip() != b"charset" or value.strip().strip(b'"') in {b"utf-8", b"utf8"}
 
 
 def host_of(header: bytes) -> str:

@@ -6,11 +6,10 @@ import csv
 import io
 from typing import Any
 
-import msgspec
-
 from nightfit.serving.answers import Answers
 from nightfit.serving.errors import RequestError, unusable
 from nightfit.serving.features import Inputs
+from nightfit.serving.http import Reply, to_json
 from nightfit.serving.native import parse_json, rows
 from nightfit.serving.served import Served
 
@@ -74,9 +73,9 @@ def _transposed(rows: list[list[Any]], n: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(n)]
 
 
-def encode(answers: Answers) -> bytes:
+def encode(answers: Answers) -> Reply:
     """Write the answers."""
-    return msgspec.json.encode({"predictions": answers.predictions})
+    return to_json({"predictions": answers.predictions})
 
 
 def encode_error(error: RequestError) -> dict[str, object]:

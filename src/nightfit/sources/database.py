@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
@@ -53,19 +53,14 @@ class Rows:
         """Connect, to see each statement's own time; what goes wrong inside becomes one of our errors."""
         if missing := self.missing():
             raise DataError(f"{missing}; mend the path, or say optional = true")
-        try:
-            engine = _engine(self.url)
-            try:
-                with engine.connect() as connection:
-                    yield _for_reading(connection)
-            finally:
-                engine.dispose()
-        except (exc.SQLAlchemyError, sqlite3.Error, ImportError) as error:
-            raise _translated(error, self.label, self.url) from None
+        with connected(self.url, self.label, "readable") as connection:
+            yield _for_reading(connection)
 
     def relation(self, connection: sa.Connection) -> tuple[sa.FromClause, list[str]]:
         """Find what to select from, and the names of its columns."""
-        relation = self._subquery(self.query) if self.query else self._named_table(connection, self.table or "")
+        relation: sa.FromClause = (
+            self._subquery(self.query) if self.query else self._named_table(connection, self.table or "")
+        )
         names = list(connection.execute(select_all(relation).where(sa.false())).keys())
         twice = [name for name, n in Counter(names).items() if n > 1]
         if twice:
@@ -81,22 +76,55 @@ class Rows:
         result = connection.execute(select_all(relation).where(sa.false()))
         return {column[0] for column in cast("Any", result.cursor).description if column[1] == code} if code else set()
 
+    def primary_key(self, connection: sa.Connection) -> tuple[str, ...]:
+        """Name the columns of the table's primary key, none where they cannot put all rows in order."""
+        if self.table is None:
+            return ()
+        relation = self._named_table(connection, self.table)
+        names = sa.inspect(connection).get_pk_constraint(relation.name, relation.schema)["constrained_columns"]
+        lacks = [sa.column(name).is_(None) for name in names]  # SQLite lets a primary key be null
+        n_lacking = sa.select(sa.func.count()).select_from(relation).where(sa.or_(sa.false(), *lacks))
+        if set(names) & self.inexact(connection, relation) or connection.execute(n_lacking).scalar_one():
+            return ()
+        return tuple(names)
+
     def _subquery(self, query: str) -> sa.FromClause:
         bare = query.strip().rstrip(";")
         escaped = bare.replace(":", r"\:")  # a colon would start a bound parameter
         return sa.text(f"{escaped}\n").columns().subquery("nightfit_rows")
 
-    def _named_table(self, connection: sa.Connection, name: str) -> sa.FromClause:
+    def _named_table(self, connection: sa.Connection, name: str) -> sa.TableClause:
+        if (found := find_table(connection, name)) is not None:
+            return found
         inspector = sa.inspect(connection)
-        schema, _, bare = name.partition(".")
-        for schema_or_none, table in ((None, name), (schema, bare)):
-            if table and inspector.has_table(table, schema=schema_or_none):
-                return sa.table(table, schema=schema_or_none)
         names = sorted([*inspector.get_table_names(), *inspector.get_view_names()])
         raise ConfigError(
             f"the table of {self.label} must be one of its database ({listed(names)}), however {name!r} is "
             f"not{nearest(name, names)}"
         )
+
+
+@contextmanager
+def connected(url: sa.URL, label: str, must_be: Literal["readable", "writable"]) -> Iterator[sa.Connection]:
+    """Connect; what goes wrong inside becomes one of our errors, which calls the place by its label."""
+    try:
+        engine = _engine(url)
+        try:
+            with engine.connect() as connection:
+                yield connection
+        finally:
+            engine.dispose()
+    except (exc.SQLAlchemyError, sqlite3.Error, ImportError) as error:
+        raise _translated(error, label, url, must_be) from None
+
+
+def find_table(connection: sa.Connection, name: str) -> sa.TableClause | None:
+    """Find a table or a view by its name, or by its schema's and its own with a dot between."""
+    schema, _, bare = name.partition(".")
+    for schema_or_none, table in ((None, name), (schema, bare)):
+        if table and sa.inspect(connection).has_table(table, schema=schema_or_none):
+            return sa.table(table, schema=schema_or_none)
+    return None
 
 
 def select_all(relation: sa.FromClause) -> sa.Select[Any]:
@@ -134,8 +162,8 @@ def in_one_snapshot(connection: sa.Connection) -> None:
         connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 
 
-def parse_url(url: str, root: Path) -> sa.URL:
-    """Parse a URL; an SQLite file becomes absolute and read-only."""
+def parse_url(url: str, root: Path, *, writable: bool = False) -> sa.URL:
+    """Parse a URL; an SQLite file becomes absolute, and read-only unless it is to be written, and made."""
     try:
         parsed = sa.make_url(url)
     except (exc.ArgumentError, ValueError):
@@ -146,7 +174,9 @@ def parse_url(url: str, root: Path) -> sa.URL:
     if parsed.database in (None, "", ":memory:"):
         raise ConfigError("an SQLite database must be a file, however its url names none; say sqlite:///path")
     path = root.absolute() / unquote(str(parsed.database).removeprefix("file:"))
-    return parsed.set(database=f"file:{quote(str(path))}").update_query_dict({"mode": "ro", "uri": "true"})
+    return parsed.set(database=f"file:{quote(str(path))}").update_query_dict(
+        {"mode": "rwc" if writable else "ro", "uri": "true"}
+    )
 
 
 def _sqlite_path(url: sa.URL) -> Path | None:
@@ -182,7 +212,7 @@ def _for_reading(connection: sa.Connection) -> sa.Connection:
     return connection
 
 
-def _translated(error: Exception, label: str, url: sa.URL) -> NightfitError:
+def _translated(error: Exception, label: str, url: sa.URL, must_be: str) -> NightfitError:
     """Turn what SQLAlchemy raised into one line that never holds a password."""
     cause = getattr(error, "orig", None) or error
     fact = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
@@ -190,7 +220,7 @@ def _translated(error: Exception, label: str, url: sa.URL) -> NightfitError:
         fact = fact.replace(str(secret), "***")
     where = _sqlite_path(url) or url.set(query={}).render_as_string(hide_password=True)
     kind, advice = _kind(error, cause)
-    return kind(f"{label} must be readable at {where}, however: {fact}; {advice}")
+    return kind(f"{label} must be {must_be} at {where}, however: {fact}; {advice}")
 
 
 def _kind(error: Exception, cause: BaseException) -> tuple[type[NightfitError], str]:

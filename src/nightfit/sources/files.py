@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from nightfit.ahead import map_ahead
-from nightfit.errors import ConfigError, DataError
+from nightfit.errors import ConfigError, DataError, GapError
 from nightfit.sources.base import CHUNK_ROWS, Chunk, Cursor, Numbers, step_over
 from nightfit.sources.blocks import Block, Blocks
 from nightfit.sources.formats import format_of
@@ -160,21 +160,27 @@ class FileSource:
         return place
 
 
-def read_whole(path: Path, *, note: Note) -> Iterator[Chunk]:
-    """Yield all records of one file that is complete: a last line without a newline counts.
+def read_whole(path: Path, *, note: Note, after: Cursor | None = None) -> Iterator[Chunk]:
+    """Yield the records of one file that is complete, after a cursor: a last line without a newline counts.
 
     A file without records yields one empty chunk, which has its columns. Raises `DataError` for a file that
-    is missing, empty, a gzip that was cut short, or a Parquet file without its end.
+    is missing, empty, a gzip that was cut short, or a Parquet file without its end; `GapError` for one that is not
+    what was read up to the cursor.
     """
     place = str(path)
+    wrap, entry = _Wrap({}, place), cast("dict[str, Any]", after["files"])[place] if after else {}
     if ends_with(path, PARQUET):
         from nightfit.sources.parquet import read_whole_parquet
 
-        yield from read_whole_parquet(path, place)
+        yield from read_whole_parquet(path, place, entry, wrap)
         return
+    start = Position.of(entry)
     with opened(path, place, whole=True) as stream:
-        wrap = _Wrap({}, place)
-        reading = _reading(stream, place, path, Position(), wrap, note=note, numbers=Numbers(), whole=True, hollow=True)
+        if not read_ends(stream, start.offset, HASHED_BYTES).are_of(start):
+            raise GapError(f"{place} must stay as it is while it is read, however it has changed; read it anew")
+        reading = _reading(
+            stream, place, path, start, wrap, note=note, numbers=Numbers(), whole=True, hollow=not start.rows
+        )
         if reading is None:
             raise DataError(f"{place} must start with a header line, however it is blank; write it first")
         yield from reading

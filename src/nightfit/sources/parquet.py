@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from nightfit.errors import DataError
+from nightfit.errors import DataError, GapError
 from nightfit.sources.base import CHUNK_ROWS, Chunk
 from nightfit.sources.unpack import opened
 
@@ -70,12 +70,21 @@ def read_parquet_on(
         yield from _chunks(file, place, start, wrap, hollow=start.generation != after.generation)
 
 
-def read_whole_parquet(path: Path, place: str) -> Iterator[Chunk]:
-    """Yield all rows of one file, or one empty chunk with its columns. Raises `DataError` if it lacks its end."""
+def read_whole_parquet(
+    path: Path, place: str, entry: dict[str, Any], wrap: Callable[[RowPosition], Cursor]
+) -> Iterator[Chunk]:
+    """Yield the rows of one file after a cursor's entry, or one empty chunk with its columns if it has none.
+
+    Raises `DataError` if the file lacks its end, `GapError` if it has changed since the entry.
+    """
+    after = RowPosition(**entry)
     with _opened(path, place, whole=True) as file:
-        if _digest(file, place) is None:
+        digest = _digest(file, place)
+        if digest is None:
             raise DataError(f"{place} must be a whole Parquet file, however its footer is missing; copy it again")
-        yield from _chunks(file, place, RowPosition(), lambda _: {}, hollow=True)
+        if after.digest not in {"", digest}:
+            raise GapError(f"{place} must stay as it is while it is read, however it has changed; read it anew")
+        yield from _chunks(file, place, RowPosition(0, after.rows, digest), wrap, hollow=not after.rows)
 
 
 @contextmanager

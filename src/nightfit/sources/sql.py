@@ -14,18 +14,18 @@ Texts that a collation takes for equal, such as 'a' and 'A', must not share a po
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import sqlalchemy as sa
 
-from nightfit.errors import ConfigError
+from nightfit.errors import ConfigError, GapError
 from nightfit.sources.base import Chunk
 from nightfit.sources.database import Rows, in_one_snapshot, listed, nearest, parse_url, select_all, stream
 from nightfit.sources.keyset import Keyset
 from nightfit.sources.latecommits import Limit, find_limit, tables_to_watch
 from nightfit.sources.lookup import look_up
-from nightfit.sources.sqlblocks import block_of
+from nightfit.sources.sqlblocks import Block, block_of
 from nightfit.sources.sqlmarks import Mark
 from nightfit.sources.sqlreading import Reading
 
@@ -144,30 +144,48 @@ class SqlSource:
                     )
 
 
-def read_table(url: str, *, table: str | None = None, query: str | None = None, root: Path) -> Iterator[Chunk]:
-    """Yield all rows of a table or a query, in no particular order.
+def read_table(
+    url: str, *, table: str | None = None, query: str | None = None, root: Path, after: Cursor | None = None
+) -> Iterator[Chunk]:
+    """Yield the rows of a table or a query after a cursor, in the order of the table's primary key, if it has one.
 
-    One without rows yields one empty chunk, which has its columns. Raises what `SqlSource.read` does.
+    One without rows yields one empty chunk, which has its columns. Raises what `SqlSource.read` does, and `GapError`
+    where the rows up to the cursor are not as many as were read: where some have come or gone since, or where nothing
+    orders them.
     """
     rows = Rows("the input", parse_url(url, root), table, query)
     with rows.connected() as connection:
         in_one_snapshot(connection)
         relation, names = rows.relation(connection)
-        n_read = 0
-        for part in stream(connection, select_all(relation)):
-            yield _unordered(names, part, n_read)
+        keyset = Keyset(relation, rows.primary_key(connection), 1)
+        mark = Mark.from_json(after)
+        if mark.rows and not _is_there(connection, keyset, mark):
+            raise GapError("the rows of the input must stay while they are read, however some have changed; read anew")
+        statement = keyset.rows(*([keyset.beyond(mark.after)] if mark.after else []))
+        n_read = mark.rows
+        for part in stream(connection, statement if keyset.order else select_all(relation)):
+            yield _whole(block_of(names, keyset.order, part), names, n_read)
             n_read += len(part)
         if not n_read:
-            yield _unordered(names, [], 0)
+            yield _whole(block_of(names, keyset.order, []), names, 0)
 
 
-def _unordered(names: list[str], rows: Sequence[sa.Row[Any]], n_before: int) -> Chunk:
+def _is_there(connection: sa.Connection, keyset: Keyset, mark: Mark) -> bool:
+    if mark.after is None or len(mark.after) != len(keyset.order):
+        return False
+    return bool(connection.execute(keyset.count(keyset.not_beyond(mark.after))).scalar_one() == mark.rows)
+
+
+def _whole(block: Block, names: Sequence[str], n_before: int) -> Chunk:
+    def cursor_at(i: int) -> Cursor:
+        return Mark(block.position(i - 1) if block.order and i else None, n_before + i).to_json()
+
     return Chunk(
         place="the input",
-        table=block_of(names, names, rows).table,
-        rows=np.arange(n_before, n_before + len(rows)),
+        table=block.table.select(names),
+        rows=np.arange(n_before, n_before + len(block)),
         generation=0,
-        cursor_at=lambda i: {"rows": n_before + i},
+        cursor_at=cursor_at,
     )
 
 
