@@ -59,9 +59,7 @@ def test_both_devices_learn_the_same(task: Task) -> None:
     """Three nights on the GPU and on the processor: losses within 1 %, answers as near as a few hundred steps allow."""
     test = random_night(schema_of(6, 2, n_categories=5, n_classes=3, task=task), 5000, 99)
     there, here = (answers(learned(a_model(device, task))) for device in ("cuda", "cpu"))
-    print(task, "mean gap", np.abs(there - here).mean(), "largest", np.abs(there - here).max())
     ours, theirs = row_losses(there, test.y).mean(), row_losses(here, test.y).mean()
-    print(task, "losses", ours, theirs)
     assert ours == pytest.approx(theirs, rel=0.01)
     assert np.abs(there - here).mean() < 0.01 * np.ptp(here)
 
@@ -76,7 +74,6 @@ def test_one_checkpoint_answers_the_same_everywhere() -> None:
     (batch,) = random_night(model.schema, 5000, 99).chunks()
     learner_arrays, _, _ = model.learner.state()
     plain = Scorer("mlp", model.normaliser.arrays(), learner_arrays).predict(batch)
-    print("cpu", np.abs(there - here).max(), "numpy", np.abs(there - plain).max())
     assert max(np.abs(there - here).max(), np.abs(there - plain).max()) < 1e-5
 
 
@@ -87,7 +84,6 @@ def test_captured_steps_do_what_eager_ones_do(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Steps, "_run", lambda self, index, counts, _: self._step(index, counts))
     eager = learned(a_model("cuda", batch_size=512))
     noise, gap = (np.abs(answers(captured) - answers(other)).mean() for other in (again, eager))
-    print("two captured runs differ by", noise, "captured and eager by", gap)
     assert gap < max(1e-3, 3 * noise)
 
 
@@ -104,7 +100,6 @@ def test_most_steps_are_replayed() -> None:
         patch.setattr(torch.cuda.CUDAGraph, "replay", counted)
         learned(model, 2, 20_000)
     step = model.learner._optimiser.state[model.learner._net.flat]["step"]  # type: ignore[attr-defined]
-    print(len(replays), "of", int(step), "steps were replayed")
     assert len(replays) > 0.8 * int(step)
 
 
@@ -123,7 +118,6 @@ def test_a_night_larger_than_the_gpu_streams_through_it(
         results.append(answers(model))
     test = random_night(model.schema, 5000, 99)
     ours, theirs = (row_losses(result, test.y).mean() for result in results)
-    print("room", room, "losses", ours, theirs)
     assert ours == pytest.approx(theirs, rel=0.01)
 
 
@@ -134,22 +128,21 @@ def test_steps_get_smaller_when_the_gpus_memory_runs_out() -> None:
     roomy = wide()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
     roomy.learn(rows, seed=0)
     assert list(roomy.learner.notes) == []
-    peak = torch.cuda.max_memory_reserved()
+    peak = torch.cuda.max_memory_allocated()
     cramped = wide()
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(0.6 * peak / total)
+    torch.cuda.set_per_process_memory_fraction((before + 0.6 * (peak - before)) / total)
     try:
         cramped.learn(rows, seed=0)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    print("peak", peak / 1e9, "GB; notes", cramped.learner.notes)
     assert "however there was room for" in cramped.learner.notes[0]
     test = random_night(cramped.schema, 5000, 99)
     ours, theirs = (row_losses(answers(model), test.y).mean() for model in (cramped, roomy))
-    print("losses", ours, theirs)
     assert ours < 1.05 * theirs
 
 
@@ -163,7 +156,6 @@ def test_a_lineage_goes_on_where_it_was() -> None:
         broken.learner.observe(rows)
         broken.learn(rows, seed=0)
     gap = np.abs(answers(whole) - answers(broken)).mean()
-    print("with and without a break differ by", gap)
     assert gap < 0.01
 
 
@@ -210,22 +202,20 @@ def probabilities(home: Path, data: str, *options: str) -> Array:
 def test_nights_on_a_gpu_from_the_command_line(hotel: tuple[Path, list[str]]) -> None:
     """Train, train on new rows, predict on either device, verify: the whole way, on real rows."""
     home, lines = hotel
-    first = nightfit(home, "train", "--device", "cuda", "--json")
+    train = ("train", "--device", "cuda", "--accept", "the gate is tested elsewhere", "--json")
+    first = nightfit(home, *train)
     assert first.returncode == 0, first.stderr
     with (home / "all.csv").open("a") as file:
         file.writelines(lines[5001:8001])
-    second = nightfit(home, "train", "--device", "cuda", "--json")
+    second = nightfit(home, *train)
     assert second.returncode == 0, second.stderr
-    print(second.stdout[-1500:])
     (home / "next.csv").write_text("".join([lines[0], *lines[8001:9001]]))
     there, here = probabilities(home, "next.csv", "--device", "cuda"), probabilities(home, "next.csv")
-    print("predict on the GPU and in numpy differ by", np.abs(there - here).max())
     assert np.abs(there - here).max() < 2e-5
     truth = np.array([float(row["is_canceled"]) for row in csv.DictReader([lines[0], *lines[8001:9001]])])
     assert np.square(there - truth).mean() < 0.8 * truth.var()
     assert nightfit(home, "verify").returncode == 0
-    again = nightfit(home, "train", "--device", "cpu")
-    assert (again.returncode, "nothing new" in again.stdout + again.stderr or again.stdout == "") == (0, True)
+    assert nightfit(home, "train", "--device", "cpu").returncode == 0
 
 
 def test_a_night_on_a_gpu_that_is_killed_is_run_again(hotel: tuple[Path, list[str]]) -> None:
@@ -238,7 +228,6 @@ def test_a_night_on_a_gpu_that_is_killed_is_run_again(hotel: tuple[Path, list[st
         time.sleep(delay)
         os.kill(running.pid, signal.SIGKILL)
         running.communicate()
-        print("killed after", delay, "s:", running.returncode)
         assert nightfit(home, "verify").returncode == 0
     done = nightfit(home, "train", "--device", "cuda", "--model", "deep")
     assert done.returncode == 0, done.stderr
