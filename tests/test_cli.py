@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from nightfit import commands
+from nightfit import scoring
 from nightfit.lock import writer_lock
 
 NIGHTFIT = [sys.executable, "-m", "nightfit"]
@@ -312,7 +312,7 @@ def test_a_bug_is_a_traceback_and_exit_code_1(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(commands, "predict", broken)
+    monkeypatch.setattr(scoring, "predict", broken)
     from nightfit.cli import app
 
     with pytest.raises(ZeroDivisionError):
@@ -326,7 +326,7 @@ def test_a_bug_is_a_traceback_and_exit_code_1(
 def test_too_little_memory_is_no_bug(home: Path, nightfit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that gets no memory says so in one line, and ends with 75: nothing was committed."""
     assert home
-    monkeypatch.setattr(commands, "predict", lambda *_, **__: bytearray(1 << 62))
+    monkeypatch.setattr(scoring, "predict", lambda *_, **__: bytearray(1 << 62))
     done = nightfit("predict", "data.csv")
     assert done.code == 75
     assert done.err.startswith("nightfit: a run must get the memory that it needs, however: there is none left")

@@ -37,7 +37,7 @@ LAYERS = [
     ["upkeep"],
     ["serving"],
     ["export"],
-    ["commands"],
+    ["commands", "scoring"],
     ["cli"],
     ["__main__"],
 ]

@@ -226,10 +226,10 @@ def predict(
     Keeps the input's columns and adds prediction, probability_<class> and model_version. The output is replaced
     when all rows are scored; a run that was killed is gone on with by the same command.
     """
-    from nightfit import commands
+    from nightfit import scoring
     from nightfit.inputs import Typed
 
-    commands.predict(Typed(data, table), output, output_table, model, version, device, config, as_json=as_json)
+    scoring.predict(Typed(data, table), output, output_table, model, version, device, config, as_json=as_json)
 
 
 @app.command()
@@ -250,9 +250,9 @@ def serve(
 
     Follows the head of every lineage without a restart. Another address than loopback needs --tokens.
     """
-    from nightfit import commands
+    from nightfit import scoring
 
-    commands.serve(host, port, model, tokens, allow_host or [], config, log_requests=log_requests)
+    scoring.serve(host, port, model, tokens, allow_host or [], config, log_requests=log_requests)
 
 
 @app.command()
@@ -261,9 +261,9 @@ def token(as_json: Json = False) -> None:
 
     Prints the token, which clients send, and its SHA-256, which the server keeps.
     """
-    from nightfit import commands
+    from nightfit import scoring
 
-    commands.token(as_json=as_json)
+    scoring.token(as_json=as_json)
 
 
 @app.command()
@@ -283,9 +283,9 @@ def export(
     Raw columns in, labels and probabilities out. Nothing is written (65) if the graph, run by onnxruntime, does not
     answer as nightfit does to 1e-5.
     """
-    from nightfit import commands
+    from nightfit import scoring
 
-    commands.export(format_name, output, model, version, config, as_json=as_json)
+    scoring.export(format_name, output, model, version, config, as_json=as_json)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from nightfit.atomic import is_device, writing_to
 from nightfit.disk import sync_folder
-from nightfit.errors import DataError
 from nightfit.jsontypes import Json
 from nightfit.outputs.base import Output, Progress
 from nightfit.outputs.formats import Csv, Format, Parquet, write_csv
@@ -55,11 +54,8 @@ def to_file(path: str, what: Mapping[str, Json], note: Note) -> Iterator[Output]
 
     Raises `DataError` for a name that cannot be written.
     """
-    target = Path(path).resolve()  # a link stays one
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if target.exists() and not target.is_file():
+    with writing_to(Path(path)) as target:
+        if is_device(target):
             with target.open("wb") as file:
                 yield Flowing(file)
             return
@@ -67,9 +63,6 @@ def to_file(path: str, what: Mapping[str, Json], note: Note) -> Iterator[Output]
         folder = target.with_name(f".{target.name[:200]}.parts")
         with pieces_in(folder, kind, partial(_to_name, kind, target), what, note) as pieces:
             yield pieces
-    except OSError as error:
-        fact = error.strerror or str(error)
-        raise DataError(f"the output must be writable, however {path}: {fact}; name another with -o") from None
 
 
 def _to_name(kind: Format, target: Path, pieces: list[Path]) -> None:

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -52,7 +52,7 @@ class Pieces:
     def _take_over(self, note: Callable[[str], None]) -> None:
         """Go on after an earlier run, if it wrote the same."""
         saved = _saved(self._folder / PROGRESS)
-        is_same = saved is not None and saved["what"] == self._what and self._cut_to(saved["sizes"])
+        is_same = saved is not None and saved.get("what") == self._what and self._cut_to(saved["sizes"])
         if saved is None or not is_same:
             if saved is not None:
                 note("an earlier run that was cut off had another input, version or config; its rows are scored again")
@@ -156,7 +156,8 @@ def pieces_in(
         try:
             yield pieces
         except BaseException as error:
-            pieces.abandon()
+            with suppress(OSError):  # on a full disk a piece cannot even be ended
+                pieces.abandon()
             is_final = isinstance(error, NightfitError | OSError) and not isinstance(error, TryAgainError)
             if is_final or not pieces.is_worth_keeping:
                 shutil.rmtree(folder)
