@@ -1,11 +1,12 @@
 """How fast rows are answered over HTTP, beside servers that people write or run today, in the same run.
 
 Every server answers the same rows of three numbers on loopback, asked by `wrk`; rounds are interleaved and medians
-compared. The peers have it easier: FastAPI computes one small network in numpy, without an ensemble, a check of a
-value, a metric or a token; Flask reads its weights for every request; MLServer runs a model that returns a constant.
-nightfit serves its default ensemble with a token, metrics and checks on.
+compared. The peers serve one network of 64-64 units: FastAPI in plain numpy, without a check of a value, a metric or a
+token; Flask and MLServer as scikit-learn's pipeline of a scaler and `MLPClassifier`, which Flask loads for every
+request, and MLServer runs by its own scikit-learn runtime. nightfit serves its default ensemble with a token, metrics
+and checks.
 
-    python scripts/bench_serving.py --peers-python /path/to/python   # with fastapi, uvicorn, flask, mlserver
+    python scripts/bench_serving.py --peers-python /path/to/python   # with fastapi, uvicorn, flask, mlserver-sklearn
 
 Needs `wrk` on the path.
 """
@@ -51,29 +52,30 @@ async def predict(rows: Rows):
     p /= p.sum(1, keepdims=True)
     return {"prediction": p.argmax(1).tolist(), "probability": p.tolist()}
 """
+FIT = """
+import joblib, numpy as np
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+rng = np.random.default_rng(0)
+x = rng.normal(size=(3000, 3))
+pipeline = make_pipeline(StandardScaler(), MLPClassifier((64, 64), max_iter=20, random_state=0))
+joblib.dump(pipeline.fit(x, x.sum(1) + rng.normal(size=3000) > 0), "model.joblib")
+"""
+"""The peers' own file, in their own format: nightfit neither writes nor reads it."""
+
 FLASK = """
-import numpy as np
+import joblib, numpy as np
 from flask import Flask, jsonify, request
-np.savez("w.npz", *[np.random.default_rng(0).normal(size=s).astype("f") for s in ((3, 64), (64, 64), (64, 2))])
 app = Flask("b")
 @app.post("/predict")
 def predict():
-    w = list(np.load("w.npz").values())
-    x = np.atleast_2d(np.array(request.get_json()["features"], "f"))
-    z = np.maximum(np.maximum(x @ w[0], 0) @ w[1], 0) @ w[2]
-    return jsonify({"prediction": z.argmax(1).tolist()})
+    p = joblib.load("model.joblib").predict_proba(np.atleast_2d(np.array(request.get_json()["features"], float)))
+    return jsonify({"prediction": p.argmax(1).tolist(), "probability": p.tolist()})
 """
-MLSERVER = """
-from mlserver import MLModel
-from mlserver.types import InferenceResponse, ResponseOutput
-class Constant(MLModel):
-    async def load(self):
-        return True
-    async def predict(self, payload):
-        n = payload.inputs[0].shape[0]
-        out = ResponseOutput(name="prediction", shape=[n], datatype="FP64", data=[0.5] * n)
-        return InferenceResponse(model_name=self.name, outputs=[out])
-"""
+MLSERVER = {
+    "name": "b", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": "./model.joblib"},
+}  # fmt: skip
 ROW = [11.5, 15.3, 108.0]
 
 
@@ -173,9 +175,10 @@ def commands(folder: Path, peers: str | None) -> dict[str, tuple[list[str], str,
         "nightfit, linear": (serve, "/ping", "/predict/linear", native),
     }
     if peers:
-        for name, text in (("fast.py", FASTAPI), ("flasky.py", FLASK), ("constant.py", MLSERVER)):
+        for name, text in (("fast.py", FASTAPI), ("flasky.py", FLASK), ("model-settings.json", json.dumps(MLSERVER))):
             (folder / name).write_text(text)
-        (folder / "model-settings.json").write_text('{"name": "b", "implementation": "constant.Constant"}')
+        if not (folder / "model.joblib").exists():
+            subprocess.run([peers, "-c", FIT], cwd=folder, check=True)
         uvicorn = [
             peers,
             "-m",
@@ -188,7 +191,10 @@ def commands(folder: Path, peers: str | None) -> dict[str, tuple[list[str], str,
             "--loop",
             "uvloop",
         ]
-        tensor = {"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP64", "data": ROW}]}
+        tensor = {
+            "inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP64", "data": ROW}],
+            "outputs": [{"name": "predict_proba"}],
+        }
         mlserver = [str(Path(peers).with_name("mlserver")), "start", "."]
         found |= {
             "FastAPI": (uvicorn, "/openapi.json", "/predict", native),

@@ -58,6 +58,11 @@ def night(folder: Path, n: int = 200) -> None:
     start = len(path.read_text().splitlines()) - 1 if path.exists() else 0
     with path.open("a") as file:
         file.write(rows(n, start))
+    train(folder)
+
+
+def train(folder: Path) -> None:
+    """Run a night."""
     subprocess.run([sys.executable, "-m", "nightfit", "train", "--config", folder / "nightfit.toml"], check=True)
 
 

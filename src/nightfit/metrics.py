@@ -36,7 +36,7 @@ HIGHER_IS_BETTER = frozenset({"accuracy", "macro_f1", "r2"})
 
 def clipped(proba: Array) -> Array:
     """Clip probabilities at `CLIP` and renormalise each row."""
-    safe = np.clip(np.asarray(proba, np.float64), CLIP, None)
+    safe = np.maximum(np.asarray(proba, np.float64), CLIP)
     return np.asarray(safe / safe.sum(1, keepdims=True))
 
 

@@ -125,7 +125,7 @@ def linear_raw(arrays: Arrays) -> Forward:
 
     def raw(z: Array, x_cat: Array) -> Array:
         missing = np.isnan(z)
-        scores = np.where(missing, 0, z) @ w_num + missing @ w_missing + bias
+        scores = (np.where(missing, 0, z) @ w_num + missing @ w_missing if missing.any() else z @ w_num) + bias
         for ids in x_cat.T:
             scores = scores + w_cat[:, ids].T
         if is_quantity:

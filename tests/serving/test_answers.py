@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shop import ROW, Client, rows
+from shop import ROW, Client, rows, serving
 
 NAMES, VALUES = list(ROW), list(ROW.values())
 
@@ -146,6 +146,41 @@ def test_columns_that_are_no_features_may_come(server: Client) -> None:
     """A record may hold the key and the target, as exports do; they are not read."""
     found = server.post("/predict", {"features": ROW | {"id": 7, "bought": "no"}})
     assert found.json["probability"] == server.post("/predict", {"features": ROW}).json["probability"]
+
+
+def test_what_was_dropped_since_is_not_read(copy: Path, tmp_path: Path) -> None:
+    """A column that the version learned and the config drops by now is missing, and no value of a row."""
+    path = copy / "nightfit.toml"
+    path.write_text(path.read_text().replace("[schema]", '[schema]\ndrop = ["colour"]'))
+    text = "price,colour,at,fresh\n0.5,red,2026-01-02 10:00,true\n0.5,,2026-01-02 10:00,true\n"
+    red, none = offline(copy, text, "linear")
+    assert red["probability_yes"] == none["probability_yes"]
+    with serving(copy, tmp_path / "log") as client:
+        short = [ROW["price"], ROW["at"], ROW["fresh"]]
+        both: list[Any] = [ROW, short]
+        for features in both:
+            found = client.post("/predict/linear", {"features": features}).json["probability"][0][1]
+            assert found == pytest.approx(float(none["probability_yes"]), abs=2e-6)
+        assert client.post("/predict/linear", {"features": VALUES}).status == 422
+
+
+def test_a_category_that_means_missing_by_now_is_missing(copy: Path, tmp_path: Path) -> None:
+    """A word that joins schema.missing after it was learned is answered as null is, as in `predict`."""
+    path = copy / "nightfit.toml"
+    path.write_text(path.read_text().replace('"NA"', '"NA", "red"'))
+    row = offline(copy, "price,colour,at,fresh\n0.5,red,2026-01-02 10:00,true\n", "linear")[0]
+    with serving(copy, tmp_path / "log") as client:
+        red, none = (
+            client.post("/predict/linear", {"features": ROW | {"colour": c}}).json["probability"] for c in ("red", None)
+        )
+    assert red == none == [pytest.approx([float(row["probability_no"]), float(row["probability_yes"])], abs=2e-6)]
+
+
+def test_records_may_differ_in_order(server: Client) -> None:
+    """Records whose columns stand in another order each, or bring columns that are not read, are answered alike."""
+    backwards = dict(reversed(ROW.items()))
+    found = server.post("/predict", {"features": [ROW, backwards, {"id": 1} | ROW]}).json["probability"]
+    assert found == server.post("/predict", {"features": [ROW] * 3}).json["probability"]
 
 
 def test_metrics(server: Client) -> None:

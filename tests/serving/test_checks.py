@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
 import time
@@ -21,7 +22,7 @@ from nightfit.serving.app import App
 from nightfit.serving.following import Follower
 from nightfit.serving.http import Limits
 from nightfit.serving.telemetry import Metrics
-from shop import ROW, Client
+from shop import ROW, Client, serving
 
 OK = list(ROW.values())
 
@@ -374,6 +375,29 @@ def test_what_is_no_http_is_refused_in_json(server: Client, garbage: bytes) -> N
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"application/json" in head
     assert set(json.loads(body)) == {"error", "request_id"}
+
+
+def test_what_is_no_http_is_refused_in_its_turn(server: Client) -> None:
+    """Bytes that are no request, sent behind ones that are, get their 400 after the answers to those."""
+    body = json.dumps({"features": [OK] * 5_000}).encode()
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with connected(server, request + request + b"SPEAK /ping HTTP/1.1\r\n\r\n") as s:
+        answers = read(s)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"200", b"400"]
+
+
+def test_a_request_names_its_host(shop: Path, tmp_path: Path) -> None:
+    """Where any name will do, HTTP/1.1 without a Host header is refused all the same, as HTTP demands."""
+    (tmp_path / "tokens").write_text("0" * 64)
+    with serving(shop, tmp_path / "log", "--host", "0.0.0.0", "--tokens", str(tmp_path / "tokens")) as client:  # noqa: S104
+        for head, status in [
+            (b"HTTP/1.1\r\n", b"400"),
+            (b"HTTP/1.1\r\nHost: a\r\n", b"200"),
+            (b"HTTP/1.0\r\n", b"200"),
+        ]:
+            with connected(client, b"GET /ping " + head + b"Connection: close\r\n\r\n") as s:
+                assert read(s).startswith(b"HTTP/1.1 " + status)
 
 
 @pytest.mark.parametrize("endless", [GET + b"X: ", GET.replace(b"ping", b"p"), CHUNKED + b"0\r\nX: "])

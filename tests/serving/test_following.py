@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -25,7 +26,7 @@ from nightfit.jsontypes import Json
 from nightfit.serving.app import App
 from nightfit.serving.following import Follower
 from nightfit.serving.telemetry import Metrics
-from shop import ROW, Client, night, serving
+from shop import ROW, Client, night, serving, train
 
 VALUES = list(ROW.values())
 
@@ -129,6 +130,65 @@ def test_a_server_waits_for_the_first_version(tmp_path: Path, shop: Path) -> Non
         night(folder)
         client.until(lambda: client.ask("GET", "/v2/health/ready").status == 200)
         assert client.post("/predict", {"features": VALUES}).json["model_version"] == 1
+
+
+def test_a_model_without_a_version_holds_back_no_other(copy: Path, tmp_path: Path) -> None:
+    """Of two models one has no version yet: the other answers, and the server is ready when both do."""
+    (copy / "checkpoints" / "shop" / "linear").rename(tmp_path / "linear")
+    with serving(copy, tmp_path / "log") as client:
+        assert client.post("/predict/deep", {"features": VALUES}).status == 200
+        assert client.post("/predict/linear", {"features": VALUES}).status == 503
+        assert client.ask("GET", "/v2/models/deep/ready").status == 200
+        assert client.ask("GET", "/v2/models/linear/ready").status == 503
+        assert client.ask("GET", "/v2/health/ready").status == 503
+        (tmp_path / "linear").rename(copy / "checkpoints" / "shop" / "linear")
+        client.until(lambda: client.ask("GET", "/v2/health/ready").status == 200)
+        assert version(client) == 1
+
+
+def test_a_schema_that_grows_fails_no_client(copy: Path, tmp_path: Path) -> None:
+    """A night with a new column, category and class takes over under requests as they were, and as they are now."""
+    with serving(copy, tmp_path / "log") as client:
+        failed: list[Any] = []
+        stop = threading.Event()
+
+        def ask() -> None:
+            old: list[Any] = [VALUES, ROW, [VALUES, [None] * 4], [ROW]]
+            while not stop.is_set():
+                replies = [client.post("/predict/linear", {"features": features}) for features in old]
+                tensor = {
+                    "name": "x",
+                    "shape": [1, 4],
+                    "datatype": "BYTES",
+                    "data": ["0.5", "red", "2026-01-02", "true"],
+                }
+                replies.append(client.post("/v2/models/linear/infer", {"inputs": [tensor]}))
+                failed.extend(reply.json for reply in replies if reply.status != 200)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        path = copy / "data.csv"
+        names = path.read_text().partition("\n")[0].split(",")
+        fresh = [
+            f"{1000 + i},{i / 100},{colour},2026-02-01 10:00,true,{i % 7},{bought}"
+            for i, colour, bought in zip(range(200), cycle(["mauve", "red"]), cycle(["maybe", "no", "no"]), strict=False)
+        ]
+        path.write_text("\n".join([",".join([*names[:-1], "size", "bought"]), *fresh]) + "\n")
+        train(copy)
+        client.until(lambda: version(client) == 2)
+        asked = len(failed)
+        time.sleep(0.3)
+        stop.set()
+        thread.join()
+        assert (asked, failed) == (0, [])
+        now = client.post("/predict/linear", {"features": [*VALUES, 3]})
+        assert now.json["classes"] == ["no", "yes", "maybe"]
+        assert (
+            client.post("/predict/linear", {"features": ROW | {"size": 3}}).json["probability"]
+            == now.json["probability"]
+        )
+        for features in (VALUES[:3], {"price": 1, "size": 3}, [*VALUES, 3, 3]):
+            assert client.post("/predict/linear", {"features": features}).status == 422
 
 
 def test_a_stop_answers_what_was_asked(copy: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from nightfit.serving.following import Follower
 from nightfit.serving.http import (
     AGAIN,
     BEARER,
+    CLOSE,
     CSV,
     GET,
     HTML,
@@ -74,6 +75,7 @@ class App:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="nightfit-large")
         self._prefix, self._numbers = secrets.token_hex(4), itertools.count(1)
         self._n_running = self._n_reading = self._n_bytes_read = 0
+        self.metrics.in_flight.set_function(lambda: self._n_running)
         self._story = Story(self.follower)
         self._started, self._live_counts = time.monotonic(), {"requests": 0, "refused": 0, "rows": 0}
         self._exact = {
@@ -129,7 +131,6 @@ class App:
         started = time.perf_counter()
         name, method = "other", scope["method"]
         self._n_running += 1
-        self.metrics.in_flight.inc()
         try:
             found = self.route(scope["path"])
             if found is not None:
@@ -137,13 +138,11 @@ class App:
             reply = await self._answer(scope, receive, found)
         finally:
             self._n_running -= 1
-            self.metrics.in_flight.dec()
         await send_reply(send, reply, with_body=method != "HEAD")
         self._count(name, method if method in METHODS else "other", reply.status, time.perf_counter() - started)
 
     def _count(self, name: str, method: str, status: int, seconds: float) -> None:
-        self.metrics.requests.labels(name, method, str(status)).inc()
-        self.metrics.seconds.labels(name).observe(seconds)
+        self.metrics.answered(name, method, status, seconds)
         self._live_counts["requests"] += 1
         self._live_counts["refused"] += status >= HTTPStatus.BAD_REQUEST
         if self.logs_requests:
@@ -168,8 +167,11 @@ class App:
         is_open = found is not None and found[0].is_open
         if not is_open:  # a probe that fails would end a busy server
             self._check_room()
-        if self.hosts is not None and host_of(headers.get(b"host", b"")) not in self.hosts:
+        host = headers.get(b"host", b"")
+        if self.hosts is not None and host_of(host) not in self.hosts:
             raise RequestError(400, "the Host header must name this server, however it names another; see --allow-host")
+        if not host and scope.get("http_version") == "1.1":
+            raise RequestError(400, "a request must have a Host header, however this one has none", CLOSE)
         if not is_open and not self.tokens.allow(headers.get(b"authorization", b"")):
             raise RequestError(401, "a bearer token is needed, however none that is valid came", BEARER)
         if found is None:
@@ -247,7 +249,7 @@ class App:
         else:
             inputs = decode(body, served)
             n, reply = len(inputs.x_num), encode(Answers.of(served, await self._batching.predict(served, inputs)))
-        self.metrics.predictions.labels(served.model, str(served.number)).inc(n)
+        self.metrics.predicted(served, n)
         self._live_counts["rows"] += n
         return reply
 

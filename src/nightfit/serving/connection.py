@@ -31,6 +31,8 @@ class Connection(HttpToolsProtocol):
     _data = b""
     _n_unread = float("inf")
     """Bytes of answers that the client had not read when the timer last ended."""
+    _last_words: bytes | None = None
+    """What is still to be said, after the answers to the requests before, to bytes that are no request."""
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's
         """Await the first head."""
@@ -74,7 +76,9 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Await the next head, unless the next request is there already."""
         super().on_response_complete()
-        if self.pipeline:  # uvicorn reads on, without an end
+        if self._last_words is not None and not self._is_answering():
+            self._end_with(self._last_words)
+        elif self.pipeline:  # uvicorn reads on, without an end
             self.flow.pause_reading()
         elif self._timer is None and not self.transport.is_closing():
             self._start_timer()
@@ -104,8 +108,20 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: int, message: str) -> None:
         body = msgspec.json.encode({"error": message, "request_id": secrets.token_hex(4)})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
+        self._end_with(STATUS_LINE[status] + head + body)
+
+    def _is_answering(self) -> bool:
+        """Say whether the last request, which came whole, waits for its answer."""
+        return self.cycle is not None and not (self.cycle.response_complete or self.cycle.more_body)
+
+    def _end_with(self, words: bytes) -> None:
+        """Send this after the answers that are still to come, and close."""
+        if self._is_answering():
+            self._last_words = words
+            self.flow.pause_reading()
+        else:
+            self.transport.write(words)
+            self.transport.close()
 
     def _start_timer(self) -> None:
         self._n_unread = float("inf")

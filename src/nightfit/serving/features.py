@@ -6,8 +6,10 @@ A night rejects a row whose value it cannot read and learns the others; a reques
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,55 +35,69 @@ class Inputs(NamedTuple):
 class Features:
     """The columns that a version reads, in order, and how their values become arrays.
 
-    `ignored` are columns that the pipeline knows and never learns: records may bring them.
+    `ignored` are columns that the pipeline knows and never learns: records may bring them. A column that was dropped
+    after a version learned it is among them, and is missing. Columns that came `later` than the lineage's first
+    version may be left out, of a row's end too: clients from before know nothing of them.
     """
 
-    def __init__(self, schema: Schema, config: SchemaConfig, ignored: frozenset[str] = frozenset()) -> None:
-        self.columns = schema.columns
-        self.names = [column.name for column in schema.columns]
-        self.is_numeric = bool(self.columns) and all(column.kind == "numeric" for column in self.columns)
+    def __init__(
+        self,
+        schema: Schema,
+        config: SchemaConfig,
+        *,
+        ignored: frozenset[str] = frozenset(),
+        later: frozenset[str] = frozenset(),
+    ) -> None:
+        self._all = schema.columns
+        self.columns = tuple(column for column in schema.columns if column.name not in config.drop)
+        self.names = [column.name for column in self.columns]
+        self.is_numeric = bool(self._all) and all(column.kind == "numeric" for column in self._all)
+        self.is_numeric &= self.columns == self._all
         self.missing = frozenset(config.missing)
+        self._ids_of = {column.name: _without(column.categories, self.missing) for column in schema.categorical}
         self._missing_numbers = np.array([x for x in map(as_number, config.missing) if not math.isnan(x)])
-        self._may_lack = config.on_missing_column == "missing"
-        self._dropped = frozenset(config.drop)
-        self.ignored = ignored | frozenset(config.drop) - frozenset(self.names)
-        self._known = {*self.names, *self.ignored}
-
-    @property
-    def needed(self) -> list[str]:
+        self.needed = [n for n in self.names if n not in later and config.on_missing_column != "missing"]
         """The columns that must be there, be it with null."""
-        return [] if self._may_lack else [name for name in self.names if name not in self._dropped]
+        self.n_least = 1 + max((i for i, name in enumerate(self.names) if name not in later), default=-1)
+        """Values that a row has at least."""
+        self.ignored = ignored | frozenset(config.drop)
+        self._known = {*self.names, *self.ignored}
 
     def numbers(self, rows: Any) -> Inputs:  # noqa: ANN401 - rows of numbers and None, as decoded
         """Turn rows of a version whose columns are all numeric into arrays: the fast way."""
         _check_count(len(rows))
+        d = len(self.columns)
+        if set(map(len, rows)) != {d}:
+            return self.lists(rows)
         try:
+            x = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * d).reshape(-1, d)
+        except TypeError:  # null is there, which takes numpy twice as long
             x = np.array(rows, np.float64)
-        except ValueError:
-            raise self._wrong_arity(rows) from None
-        except OverflowError:
-            raise unusable(f"rows must hold numbers up to {LIMIT:g}", "one is larger") from None
-        if x.shape[1:] != (len(self.columns),):
-            raise self._wrong_arity(rows)
         return Inputs(self._checked(x, lambda i: f"column '{self.names[i[1]]}'"), np.zeros((len(x), 0), np.int32))
 
     def lists(self, rows: Sequence[Any], *, are_texts: bool = False) -> Inputs:
         """Turn rows of values, in the order of the columns, into arrays."""
         _check_count(len(rows))
-        if any(type(row) is not list or len(row) != len(self.columns) for row in rows):
+        if set(map(type, rows)) != {list} or any(n not in self._lengths for n in set(map(len, rows))):
             raise self._wrong_arity(rows)
-        return self._encode(
-            dict(zip(self.names, map(list, zip(*rows, strict=True)), strict=True)), len(rows), are_texts
-        )
+        if self.n_least < len(self.columns):
+            rows = [row + [None] * (len(self.columns) - len(row)) for row in rows]
+        columns = dict(zip(self.names, zip(*rows, strict=True), strict=True))
+        return self._encode(columns, len(rows), are_texts=are_texts)
 
     def records(self, rows: Sequence[Any]) -> Inputs:
         """Turn records (name to value) into arrays; a name may be left out only where columns may be missing."""
         _check_count(len(rows))
+        other = next((i for i, row in enumerate(rows) if type(row) is not dict), None)
+        if other is not None:
+            raise unusable("all rows must be records if the first is one", f"row {other} is {_kind(rows[other])}")
+        names = list(rows[0])
+        if all(list(row) == names for row in rows):  # as programs write them
+            self._check_names(names, "row 0")
+            return self._encode(dict(zip(names, zip(*map(dict.values, rows), strict=True), strict=True)), len(rows))
         for i, row in enumerate(rows):
-            if type(row) is not dict:
-                raise unusable("all rows must be records if the first is one", f"row {i} is {_kind(row)}")
             self._check_names(row, f"row {i}")
-        return self._encode({name: [row.get(name) for row in rows] for name in self.names}, len(rows), are_texts=False)
+        return self._encode({name: [row.get(name) for row in rows] for name in self.names}, len(rows))
 
     def by_column(self, columns: Mapping[str, Sequence[Any]], *, are_texts: bool = False) -> Inputs:
         """Turn columns of values, all of one length, into arrays."""
@@ -91,10 +107,9 @@ class Features:
             raise unusable("all columns must have as many values", f"they have {sorted(lengths)}")
         n = lengths.pop()
         _check_count(n)
-        nothing = [None] * n
-        return self._encode({name: columns.get(name, nothing) for name in self.names}, n, are_texts)
+        return self._encode(columns, n, are_texts=are_texts)
 
-    def _check_names(self, names: Mapping[str, Any], where: str) -> None:
+    def _check_names(self, names: Collection[str], where: str) -> None:
         unknown = next((name for name in names if name not in self._known), None)
         if unknown is not None:
             near = get_close_matches(unknown, self.names, 1)
@@ -106,24 +121,31 @@ class Features:
                 "every column of the model must be there (null: missing)", f"{where} lacks {_listed(lacking)}"
             )
 
+    @property
+    def _lengths(self) -> range:
+        return range(self.n_least, len(self.columns) + 1)
+
     def _wrong_arity(self, rows: Sequence[Any]) -> RequestError:
-        rule = f"every row must be a list of {len(self.columns)} values ({_listed(self.names)})"
+        n = " to ".join(map(str, sorted({self.n_least, len(self.columns)})))
+        rule = f"every row must be a list of {n} values ({_listed(self.names)})"
         for i, row in enumerate(rows):
             if type(row) is not list:
                 return unusable(rule, f"row {i} is {_kind(row)}")
-            if len(row) != len(self.columns):
+            if len(row) not in self._lengths:
                 return unusable(rule, f"row {i} has {len(row)}")
         return unusable(rule, "they hold lists")
 
-    def _encode(self, columns: Mapping[str, Sequence[Any]], n: int, are_texts: bool) -> Inputs:  # noqa: FBT001
+    def _encode(self, columns: Mapping[str, Sequence[Any]], n: int, *, are_texts: bool = False) -> Inputs:
         numbers: list[Array] = []
         ids: list[Array] = []
-        for column in self.columns:
-            values = columns[column.name]
+        nothing = [None] * n
+        given = {name: columns[name] for name in self.names if name in columns}
+        for column in self._all:
+            values = given.get(column.name, nothing)
             if column.kind == "categorical":
                 ids.append(self._ids(column, values))
             elif column.kind == "datetime":
-                numbers += time_features(self._floats(column, values, as_seconds, are_texts=True))
+                numbers += time_features(self._floats(column, values, cache(as_seconds), are_texts=True))
             elif column.kind == "boolean":
                 numbers.append(self._floats(column, values, _truth, are_texts=are_texts))
             else:
@@ -132,13 +154,16 @@ class Features:
         return Inputs(x_num, np.stack(ids, 1) if ids else np.zeros((n, 0), np.int32))
 
     def _ids(self, column: Column, values: Sequence[Any]) -> Array:
-        known = column.categories
-        found = [known.get(value, -1) if type(value) is str else -1 for value in values]
-        for i in (i for i, number in enumerate(found) if number < 0):
-            if isinstance(values[i], (list, dict)):
-                raise unusable(f"column '{column.name}' must hold text", f"row {i} has {_kind(values[i])}")
-            text = as_category(values[i], self.missing)
-            found[i] = column.missing_id if text is None else known.get(text, column.unseen_id)
+        known = self._ids_of[column.name]
+        try:
+            found = list(map(known.get, values))
+        except TypeError:  # what cannot be looked up
+            i = next(i for i, value in enumerate(values) if isinstance(value, (list, dict)))
+            raise unusable(f"column '{column.name}' must hold text", f"row {i} has {_kind(values[i])}") from None
+        if None in found:
+            for i in (i for i, number in enumerate(found) if number is None):
+                text = as_category(values[i], self.missing)
+                found[i] = column.missing_id if text is None else known.get(text, column.unseen_id)
         return np.array(found, np.int32)
 
     def _floats(self, column: Column, values: Sequence[Any], read: Callable[[str], float], *, are_texts: bool) -> Array:
@@ -171,8 +196,9 @@ class Features:
 
     def _checked(self, x: Array, where: Callable[[Any], str]) -> Array:
         """Check magnitudes, and let the numbers that mean "missing" be so."""
-        if x.size and not np.nanmax(np.abs(x), initial=0) <= LIMIT:
-            at = np.argwhere(np.abs(x) > LIMIT)[0]
+        size = np.abs(x)
+        if not size.max(initial=0) <= LIMIT and len(found := np.argwhere(size > LIMIT)):  # or NaN: missing
+            at = found[0]
             raise unusable(f"{where(at)} must hold numbers up to {LIMIT:g}", f"row {at[0]} has {x[tuple(at)]:g}")
         if len(self._missing_numbers):
             x[np.isin(x, self._missing_numbers)] = np.nan
@@ -184,6 +210,11 @@ def _check_count(n: int) -> None:
         raise unusable("a request must have at least one row", "it has none")
     if n > MAX_ROWS:
         raise unusable(f"a request must have at most {MAX_ROWS:,} rows", f"it has {n:,}; send parts, or use predict")
+
+
+def _without(ids: Mapping[str, int], words: frozenset[str]) -> Mapping[str, int]:
+    """Leave out categories that mean "missing" by now."""
+    return ids if words.isdisjoint(ids) else {word: i for word, i in ids.items() if word not in words}
 
 
 def _truth(text: str) -> float:

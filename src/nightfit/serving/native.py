@@ -50,7 +50,8 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - what JSON holds
     """
     try:
         document = msgspec.json.decode(body)
-        if len(_find_keys(body)) > _n_keys(document):  # or texts hold what looks like a key
+        n = _n_keys(document)
+        if body.count(b":") > n and len(_find_keys(body)) > n:  # or texts hold what looks like a key
             _check_keys(body.decode())
     except RecursionError:
         raise RequestError(400, "JSON must be nested only a few levels deep, however the body is deeper") from None

@@ -119,13 +119,14 @@ def _take_bytes(tensors: list[_Tensor], rest: bytes) -> None:
 
 
 def _inputs(tensors: list[_Tensor], served: Served) -> Inputs:
-    d = len(served.features.columns)
+    d, n_least = len(served.features.columns), served.features.n_least
     if len(tensors) == 1 and len(tensors[0].shape) == 2 and (d != 1 or tensors[0].name not in served.features.names):  # noqa: PLR2004
         tensor = tensors[0]
-        if tensor.shape[1] != d:  # 0 would let a shape claim any number of rows
+        width = tensor.shape[1]
+        if not max(n_least, 1) <= width <= d:  # 0 would let a shape claim any number of rows
             raise unusable(f"a tensor of all columns must have the shape [n, {d}]", f"its shape is {_told(tensor)}")
         flat = _flat(tensor)
-        rows = [flat[start : start + d] for start in range(0, len(flat), d)]
+        rows = [flat[start : start + width] for start in range(0, len(flat), width)]
         if served.features.is_numeric and tensor.datatype not in {"BYTES", "BOOL"}:
             return served.features.numbers(rows)
         return served.features.lists(rows, are_texts=tensor.datatype == "BYTES")

@@ -85,8 +85,8 @@ def _record(features: Features) -> Schema:
 def _row(features: Features) -> Schema:
     n = len(features.columns)
     return {
-        "type": "array", "prefixItems": [_value(c, features) for c in features.columns], "minItems": n, "maxItems": n,
-        "items": False, "title": ", ".join(features.names),
+        "type": "array", "prefixItems": [_value(c, features) for c in features.columns],
+        "minItems": features.n_least, "maxItems": n, "items": False, "title": ", ".join(features.names),
     }  # fmt: skip
 
 
@@ -111,8 +111,10 @@ def _tensors(features: Features) -> Schema:
         fixed = {"name": column.name, "shape": [1], "datatype": datatype}
         properties = {name: {"const": what} for name, what in fixed.items()} | {"data": one}
         tensors.append(_object(properties) | {"additionalProperties": True})
-    n = len(tensors)
-    inputs = {"type": "array", "prefixItems": tensors, "items": False, "minItems": n, "maxItems": n}
+    inputs = {
+        "type": "array", "prefixItems": tensors, "items": False,
+        "minItems": max(features.n_least, 1), "maxItems": len(tensors),
+    }  # fmt: skip
     asked = _object({"inputs": inputs, "id": {"type": ["string", "null"]}}, ["inputs"])
     return asked | {"additionalProperties": True}
 

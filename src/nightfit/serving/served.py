@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,12 +11,12 @@ import numpy as np
 
 from nightfit.batch import Array
 from nightfit.checkpoint import MANIFEST, WEIGHTS
-from nightfit.errors import ConfigError, DataError, TryAgainError
+from nightfit.errors import ConfigError, DataError, NightfitError, TryAgainError
 from nightfit.serving.features import Features, Inputs
 from nightfit.version import load_scorer, usable_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from nightfit.checkpoint import Manifest
     from nightfit.schema import Rules, Schema
@@ -40,12 +41,15 @@ class Served:
     scorer: Scorer
 
     @classmethod
-    def load(cls, manifest: Manifest, files: Mapping[str, bytes], rules: Rules) -> Served:
-        """Make a version ready from bytes that were verified.
+    def load(
+        cls, manifest: Manifest, files: Mapping[str, bytes], rules: Rules, first: Collection[str] | None = None
+    ) -> Served:
+        """Make a version ready from bytes that were verified; `first` are the columns of the lineage's first version.
 
         Raises `DataError` for one that has learned nothing, or does not answer sensibly.
         """
         schema = usable_schema(manifest)
+        later = frozenset[str]() if first is None else frozenset(c.name for c in schema.columns).difference(first)
         served = cls(
             model=manifest.model,
             number=manifest.version,
@@ -53,7 +57,7 @@ class Served:
             manifest_digest=manifest.digest,
             created_at=datetime.fromisoformat(manifest.created_at).timestamp(),
             schema=schema,
-            features=Features(schema, rules.schema, frozenset(rules.no_features)),
+            features=Features(schema, rules.schema, ignored=frozenset(rules.no_features), later=later),
             scorer=load_scorer(manifest, files),
         )
         served.test_itself()
@@ -103,13 +107,23 @@ def newest_good(lineage: Lineage, rules: Rules, now: Served | None, failed: dict
                 if now is not None and manifest.digest == now.manifest_digest:
                     return now
                 if manifest.status == "accepted":
-                    return Served.load(manifest, lineage.load(manifest, [WEIGHTS]), rules)
+                    return Served.load(manifest, lineage.load(manifest, [WEIGHTS]), rules, _first_columns(lineage))
             except (ConfigError, TryAgainError, OSError) as error:
                 failed[version] = Failure(str(error), None)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, another can be served
                 failed[version] = Failure(str(error) or type(error).__name__, mark)
         if now is not None and version == now.number and version in failed:
             return now
+    return None
+
+
+def _first_columns(lineage: Lineage) -> list[str] | None:
+    """Return the columns of the first accepted version that learned, None if no manifest tells."""
+    for number in lineage.numbers():
+        with suppress(NightfitError):
+            manifest = lineage.manifest(number)
+            if manifest.status == "accepted":
+                return [column.name for column in usable_schema(manifest).columns]
     return None
 
 

@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 
 from prometheus_client import (
     CollectorRegistry,
@@ -44,13 +45,14 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self.requests = self._counter("http_requests", "Requests answered.", "route", "method", "status")
-        self.seconds = Histogram(
+        self._requests = cache(self._counter("http_requests", "Requests answered.", "route", "method", "status").labels)
+        seconds = Histogram(
             "nightfit_http_request_duration_seconds", "From the request's head to its answer.", ["route"],
             buckets=_BUCKETS, registry=self._registry,
         )  # fmt: skip
+        self._seconds = cache(seconds.labels)
         self.in_flight = Gauge("nightfit_http_requests_in_flight", "Requests being answered.", registry=self._registry)
-        self.predictions = self._counter("predictions", "Rows predicted.", "model", "model_version")
+        self._predictions = cache(self._counter("predictions", "Rows predicted.", "model", "model_version").labels)
         self.info = self._gauge("model_info", "The version in service.", "model", "version", "sha256")
         self.loaded = self._gauge("model_loaded_timestamp_seconds", "When it was loaded.", "model")
         self.created = self._gauge("model_created_timestamp_seconds", "When it was committed.", "model")
@@ -68,6 +70,15 @@ class Metrics:
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._requests(route, method, str(status)).inc()
+        self._seconds(route).observe(seconds)
+
+    def predicted(self, served: Served, n_rows: int) -> None:
+        """Count predicted rows."""
+        self._predictions(served.model, str(served.number)).inc(n_rows)
 
     def swap(self, old: Served | None, new: Served) -> None:
         """Tell that a version went into service."""
