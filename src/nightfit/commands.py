@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from nightfit.config import Config, load, parse
+from nightfit.config import Config, ModelConfig, load, parse, short_named
 from nightfit.errors import ConfigError, UsageError
 from nightfit.history import pick, score_names
 from nightfit.inputs import Typed
@@ -211,8 +211,14 @@ def _compared(
     if task != "auto" or target:  # what the config says holds for its own target
         rules = replace(rules, task=None if task == "auto" else cast("Task", task))
     names = [name for name in models.split(",") if name] or list(config.models)
-    chosen = {name: config.models[pick(config, name, "--models")] for name in names}
+    chosen = {name: _model(config, name) for name in names}
     return replace(config, rules=rules, models=chosen), {n: lists[n] for n in ("key", "categorical", "drop")}
+
+
+def _model(config: Config, name: str) -> ModelConfig:
+    """Return the config of a table's model, or of an estimator by its short name."""
+    short = None if name in config.models else short_named(name)
+    return short or config.models[pick(config, name, "--models")]
 
 
 def _print_comparison(result: dict[str, Any], report: Path | None, *, as_json: bool) -> None:

@@ -20,6 +20,7 @@ class Calibrated(ABC):
     """A learner with raw answers; calibration makes them fit for use."""
 
     notes: Sequence[str] = ()
+    votes = False
 
     def __init__(self, task: Task) -> None:
         self._calibration: Calibration | TargetScale = Calibration() if task == "classification" else TargetScale()
