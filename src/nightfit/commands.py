@@ -16,6 +16,7 @@ from nightfit.config import Config, ModelConfig, load, parse, short_named
 from nightfit.errors import ConfigError, UsageError
 from nightfit.history import pick, score_names
 from nightfit.inputs import Typed
+from nightfit.learners.base import ESTIMATORS
 from nightfit.lock import writer_lock
 from nightfit.metrics import SCORES
 from nightfit.render import bar, print_json, show, status, table
@@ -217,8 +218,12 @@ def _compared(
 
 def _model(config: Config, name: str) -> ModelConfig:
     """Return the config of a table's model, or of an estimator by its short name."""
-    short = None if name in config.models else short_named(name)
-    return short or config.models[pick(config, name, "--models")]
+    if model := config.models.get(name) or short_named(name):
+        return model
+    raise ConfigError(
+        f"--models must name {', '.join(config.models)}, or a scikit-learn estimator ({', '.join(ESTIMATORS)}; feature "
+        f"steps before it, as in pca+sgd), however it is '{name}'"
+    )
 
 
 def _print_comparison(result: dict[str, Any], report: Path | None, *, as_json: bool) -> None:

@@ -31,6 +31,9 @@ SCORES = {
 }
 """The scores of each task, and what people call them; of each the first is the loss that is learned."""
 
+OF_PROBABILITIES = frozenset({"log_loss", "calibration_error"})
+"""Scores that votes do not have."""
+
 HIGHER_IS_BETTER = frozenset({"accuracy", "macro_f1", "r2"})
 
 
@@ -148,14 +151,13 @@ class Tally:
             found = {"rmse": math.sqrt(mse), "mae": self._absolute / self.n}
             return found | {"r2": 1 - mse / variance} if variance else found
         there, guessed, hits = self._classes[:, self._classes[:2].any(0)]
-        guesses = {"accuracy": float(hits.sum()) / self.n, "macro_f1": float(np.mean(2 * hits / (there + guessed)))}
-        if self._votes:
-            return guesses
-        return {
+        found = {
             "log_loss": self._loss / self.n,
-            **guesses,
+            "accuracy": float(hits.sum()) / self.n,
+            "macro_f1": float(np.mean(2 * hits / (there + guessed))),
             "calibration_error": float(np.abs(self._bins[0] - self._bins[1]).sum()) / self.n,
         }
+        return {name: score for name, score in found.items() if not (self._votes and name in OF_PROBABILITIES)}
 
 
 _N_BINS = 15

@@ -69,10 +69,8 @@ class ClusterShares(Head):
         """Say how far rows lie from their centres."""
         if not self._n:
             return []
-        return [
-            f"inertia {self._inertia / self._n:.4g} a row: the mean squared distance of {self._n:,} rows to the next of "
-            + f"{len(self._counts)} centres"
-        ]
+        mean = self._inertia / self._n
+        return [f"inertia {mean:.4g} a row: {self._n:,} rows, to the nearest of {len(self._counts)} centres"]
 
     def answer(self, x: Array) -> Array:
         """Return each row's cluster's shares, or its mean."""
