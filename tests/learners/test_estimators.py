@@ -31,7 +31,7 @@ from nightfit.store import Store
 from nightfit.testing import check_learner, model_of, random_night, saved_and_loaded, schema_of, widened
 from pipe import CONFIG, Pipe, make_rows
 
-CHAINS = ("pca+sgd", "dictionary+sgd", "kmeans+sgd", "pca+pa", "kmeans+gnb", "dictionary+bernoulli_nb", "kmeans+sk_mlp")
+CHAINS = ("pca+sgd", "dictionary+sgd", "kmeans+sgd", "pca+pa", "dictionary+bernoulli_nb", "pca+sk_mlp")
 NAMES = (*(name for name in ESTIMATORS if name != "sgd"), *CHAINS)
 
 
@@ -298,7 +298,7 @@ def test_three_nights_killed_and_resumed_are_three_nights(tmp_path: Path) -> Non
             pipe.append(make_rows(300, start=300 * night))
             pipe.load()
         whole_s = train(straight)
-        for share in (0.5, 0.7, 0.9):
+        for share in (0.6, 0.85):
             train(killed, share * whole_s)
             n_versions.append(len(list(killed.root.glob("checkpoints/p/*/0*"))))
         train(killed)
