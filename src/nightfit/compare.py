@@ -81,6 +81,7 @@ class _Entrant:
         """Return the scores over all predicted rows."""
         return {
             **self.total.scores(),
+            **self.model.learner.figures,
             "learn_cpu_s": round(self.learn_cpu_s, 3),
             "predict_cpu_s": round(self.predict_cpu_s, 3),
             "rows": self.total.n,

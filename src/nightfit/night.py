@@ -176,6 +176,7 @@ class Night:
             "rows": len(rows),
             "loss_before": None if was_blank else _figure(before),
             "loss_after": _figure(after),
+            **({"figures": dict(candidate.learner.figures)} if candidate.learner.figures else {}),
             "loss_of_constant": _figure(constant_loss(block.y for block in rows.chunks())),
         }
 

@@ -146,6 +146,8 @@ class Learner(Protocol):
     normaliser: Normaliser
     notes: Sequence[str]
     """What people should know of how it learned last, as sentences."""
+    figures: Mapping[str, float]
+    """What it measures besides its answers, by name, of the rows that it learned last: the inertia of clusters."""
     votes: bool
     """Whether its answers are votes, 1 for one class of a row and 0 for the others: they have no log loss."""
 

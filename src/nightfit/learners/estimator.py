@@ -59,10 +59,12 @@ class EstimatorLearner(Calibrated):
 
     def learn(self, rows: Rows, *, seed: int) -> None:
         """Go on learning; where there is nothing to calibrate nothing is rehearsed."""
+        self._chain.head.start_counting()
         if self.votes:
             self._learn_and_count(rows, seed=seed)
         else:
             super().learn(rows, seed=seed)
+        self.figures = self._chain.head.figures
 
     def _raw(self, batch: Batch) -> Array:
         z = standardise(self.normaliser.arrays(), batch.x_num)
@@ -81,7 +83,6 @@ class EstimatorLearner(Calibrated):
             for epoch in range(self.config.passes):
                 for x, y in self._matrices(rows, seed * self.config.passes + epoch):
                     self._chain.learn(x, target.standard(y) if target else y, with_steps=not epoch)
-            self.notes = self._chain.head.notes
             self._chain.settle()
 
     def _matrices(self, rows: Rows, seed: int) -> Iterator[tuple[Array, Array]]:

@@ -42,7 +42,6 @@ class ClusterShares(Head):
     def begin(self, seed: int) -> None:
         """Begin a night."""
         self._clusters.begin(seed)
-        self._inertia, self._n = 0.0, 0
 
     def learn(self, x: Array, y: Array) -> None:
         """Move the centres, then count the rows' classes, or sum their values, by the nearest one."""
@@ -64,13 +63,14 @@ class ClusterShares(Head):
     def _width(self) -> int:
         return 1 if self.task == "regression" else self.n_classes
 
+    def start_counting(self) -> None:
+        """Start the inertia of a night."""
+        self._inertia, self._n = 0.0, 0
+
     @property
-    def notes(self) -> list[str]:
-        """Say how far rows lie from their centres."""
-        if not self._n:
-            return []
-        mean = self._inertia / self._n
-        return [f"inertia {mean:.4g} a row: {self._n:,} rows, to the nearest of {len(self._counts)} centres"]
+    def figures(self) -> dict[str, float]:
+        """The inertia: the mean squared distance of the night's rows to their centres."""
+        return {"inertia": self._inertia / self._n} if self._n else {}
 
     def answer(self, x: Array) -> Array:
         """Return each row's cluster's shares, or its mean."""

@@ -195,9 +195,12 @@ class Head(Part):
     """Whether its classes are votes, and no probabilities."""
 
     @property
-    def notes(self) -> list[str]:
-        """What people should know of how it learned last."""
-        return []
+    def figures(self) -> dict[str, float]:
+        """What it measures besides its answers, by name: of the rows that it learned last."""
+        return {}
+
+    def start_counting(self) -> None:
+        """Start the figures of a night."""
 
     @abstractmethod
     def answer(self, x: Array) -> Array:
