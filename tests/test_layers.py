@@ -71,7 +71,7 @@ def test_imports_go_down(module: str) -> None:
     """A file imports only from lower layers, or from its own folder."""
     path = SRC / f"{module.replace('.', '/')}.py"
     is_folder = not path.exists()
-    path = SRC / module / "__init__.py" if is_folder else path
+    path = SRC / module.replace(".", "/") / "__init__.py" if is_folder else path
     folder = module if is_folder else module.rpartition(".")[0]
     for name in imports(path):
         own = folder and (name == folder or name.startswith(f"{folder}."))

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from nightfit.config import Config, load, parse
+from nightfit.config import Config, ModelConfig, load, parse, short_named
 from nightfit.errors import ConfigError, UsageError
 from nightfit.history import pick, score_names
 from nightfit.inputs import Typed
+from nightfit.learners.base import ESTIMATORS
 from nightfit.lock import writer_lock
 from nightfit.metrics import SCORES
 from nightfit.render import bar, print_json, show, status, table
@@ -211,8 +212,18 @@ def _compared(
     if task != "auto" or target:  # what the config says holds for its own target
         rules = replace(rules, task=None if task == "auto" else cast("Task", task))
     names = [name for name in models.split(",") if name] or list(config.models)
-    chosen = {name: config.models[pick(config, name, "--models")] for name in names}
+    chosen = {name: _model(config, name) for name in names}
     return replace(config, rules=rules, models=chosen), {n: lists[n] for n in ("key", "categorical", "drop")}
+
+
+def _model(config: Config, name: str) -> ModelConfig:
+    """Return the config of a table's model, or of an estimator by its short name."""
+    if model := config.models.get(name) or short_named(name):
+        return model
+    raise ConfigError(
+        f"--models must name {', '.join(config.models)}, or a scikit-learn estimator ({', '.join(ESTIMATORS)}; feature "
+        f"steps before it, as in pca+sgd), however it is '{name}'"
+    )
 
 
 def _print_comparison(result: dict[str, Any], report: Path | None, *, as_json: bool) -> None:

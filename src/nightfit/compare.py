@@ -53,13 +53,16 @@ class _Entrant:
     model: Model
     learn_cpu_s: float = 0.0
     predict_cpu_s: float = 0.0
-    total: Tally = field(default_factory=Tally)
+    total: Tally = field(init=False)
     per_night: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.total = Tally(votes=self.model.learner.votes)
 
     def test(self, rows: Rows, watch: Callable[[Array, Batch], None]) -> None:
         """Predict a night before it is learned; then calibration learns from the outcomes."""
         started = time.process_time()
-        tally = Tally()
+        tally = Tally(votes=self.model.learner.votes)
         for predicted, block in self.model.predicted(rows):
             for each in (tally, self.total):
                 each.add(predicted, block.y)
@@ -78,6 +81,7 @@ class _Entrant:
         """Return the scores over all predicted rows."""
         return {
             **self.total.scores(),
+            **self.model.learner.figures,
             "learn_cpu_s": round(self.learn_cpu_s, 3),
             "predict_cpu_s": round(self.predict_cpu_s, 3),
             "rows": self.total.n,

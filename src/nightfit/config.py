@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from nightfit.duration import seconds
 from nightfit.errors import ConfigError
 from nightfit.gate import GateConfig
-from nightfit.learners.base import KINDS, LearnerConfig
+from nightfit.learners.base import ESTIMATORS, KINDS, LearnerConfig, PartialFitConfig, is_estimator
 from nightfit.names import NAME
 from nightfit.schema import TASKS, Rules, SchemaConfig
 from nightfit.sources.base import SourceConfig
@@ -23,7 +23,7 @@ from nightfit.sources.make import kind_of
 
 T = TypeVar("T")
 
-_DEFAULT_KINDS = {"deep": "mlp", "linear": "partial_fit"}
+_DEFAULT_KINDS = {"deep": "mlp", "linear": "partial_fit", **dict.fromkeys(ESTIMATORS, "partial_fit")}
 _SEEDS = 2**32
 
 
@@ -205,11 +205,18 @@ def _models(tables: Any) -> dict[str, ModelConfig]:  # noqa: ANN401 - what TOML 
         if not isinstance(table, dict):
             raise ConfigError(f"models.{name} must be a table, however it is {table!r}; write [models.{name}]")
         options = dict(table)
-        kind = options.pop("kind", _DEFAULT_KINDS.get(name))
+        kind = options.pop("kind", "partial_fit" if "estimator" in options else _DEFAULT_KINDS.get(name))
         if not isinstance(kind, str) or kind not in KINDS:
             raise ConfigError(f"models.{name}.kind must be one of {', '.join(KINDS)}, however it is {kind!r}")
+        if kind == "partial_fit" and name in ESTIMATORS:
+            options = {"estimator": name, **options}
         models[name] = ModelConfig(kind, build(KINDS[kind], options, f"models.{name}."))
     return models
+
+
+def short_named(name: str) -> ModelConfig | None:
+    """Return the model that a short name stands for where no table has that name: an estimator with its defaults."""
+    return ModelConfig("partial_fit", PartialFitConfig(estimator=name)) if is_estimator(name) else None
 
 
 def build(cls: type[T], table: Any, where: str, *, also: set[str] | None = None) -> T:  # noqa: ANN401 - what TOML holds

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from nightfit.batch import Array
 from nightfit.errors import ConfigError
-from nightfit.metrics import HIGHER_IS_BETTER, SCORES, Interval, paired_interval
+from nightfit.metrics import HIGHER_IS_BETTER, OF_PROBABILITIES, SCORES, Interval, paired_interval
 
 SCORE_NAMES = {name: said for names in SCORES.values() for name, said in names.items()}
 """Every score that can have a floor, and what people call it."""
@@ -38,16 +38,23 @@ def unknown_floor(floors: Mapping[str, float]) -> str:
     return ""
 
 
-def check_demands(floors: Mapping[str, float], slices: Iterable[str], *, task: str, kinds: Mapping[str, str]) -> None:
+def check_demands(
+    floors: Mapping[str, float], slices: Iterable[str], *, task: str, kinds: Mapping[str, str], votes: bool = False
+) -> None:
     """Raise `ConfigError` for a floor of a score that the task does not have, a slice that is no categorical column.
 
-    `kinds`: those of the columns, by name.
+    `kinds`: those of the columns, by name. `votes`: the model votes, and has no scores of probabilities.
     """
     for name in floors:
         if name not in SCORES[task]:
             raise ConfigError(
                 f"a floor must be a score of the task, however gate.floors has '{name}' and the task is {task}, which "
                 f"has {', '.join(SCORES[task])}; take it out"
+            )
+        if votes and name in OF_PROBABILITIES:
+            raise ConfigError(
+                f"a floor must be a score of every model, however gate.floors has '{name}' and a passive-aggressive "
+                "classifier gives no probabilities; take accuracy or macro_f1"
             )
     for name in slices:
         if name not in kinds:

@@ -80,7 +80,7 @@ class _Answers:
 
     @classmethod
     def of(cls, model: Model, rows: Rows) -> _Answers:
-        losses, right, tally = [np.zeros(0)], [np.zeros(0, bool)], Tally()
+        losses, right, tally = [np.zeros(0)], [np.zeros(0, bool)], Tally(votes=model.learner.votes)
         for answer, block in model.predicted(rows):
             losses.append(row_losses(answer, block.y))
             right.append(row_hits(answer, block.y))
@@ -130,7 +130,7 @@ def collect(
         slices=_slices(candidate.schema, [*held_out.chunks(), memory[0]], config),
         scores=ours.scores,
         champion_scores=theirs.scores,
-        loss="squared error" if is_quantity else "log loss",
+        loss="squared error" if is_quantity else "errors" if candidate.learner.votes else "log loss",
         least_loss=LEAST_LOSS * (spread(np.concatenate([memory[1].y, seen.y])) if is_quantity else 1.0),
         broken=candidate.ailment(),
     )

@@ -31,6 +31,9 @@ SCORES = {
 }
 """The scores of each task, and what people call them; of each the first is the loss that is learned."""
 
+OF_PROBABILITIES = frozenset({"log_loss", "calibration_error"})
+"""Scores that votes do not have."""
+
 HIGHER_IS_BETTER = frozenset({"accuracy", "macro_f1", "r2"})
 
 
@@ -100,8 +103,8 @@ class Tally:
     1.0
     """
 
-    def __init__(self) -> None:
-        self.n = 0
+    def __init__(self, *, votes: bool = False) -> None:
+        self._votes, self.n = votes, 0
         self._loss = self._absolute = 0.0
         self._moments = no_moments(1)
         self._classes = np.zeros((3, 0), np.int64)
@@ -140,19 +143,21 @@ class Tally:
         Of classes: log loss, accuracy, macro F1 (the mean over the classes that occur or are guessed), and the expected
         calibration error, the mean gap between confidence (the probability of the guess) and accuracy over bins
         weighted by their rows (Guo et al., ICML 2017). Of a quantity: root mean squared and mean absolute error in its
-        unit, and R^2, which is left out where all outcomes are equal: it has no value there.
+        unit, and R^2, which is left out where all outcomes are equal: it has no value there. Votes have neither log
+        loss nor calibration.
         """
         if self._moments["count"][0]:
             mse, variance = self._loss / self.n, float(self._moments["m2"][0]) / self.n
             found = {"rmse": math.sqrt(mse), "mae": self._absolute / self.n}
             return found | {"r2": 1 - mse / variance} if variance else found
         there, guessed, hits = self._classes[:, self._classes[:2].any(0)]
-        return {
+        found = {
             "log_loss": self._loss / self.n,
             "accuracy": float(hits.sum()) / self.n,
             "macro_f1": float(np.mean(2 * hits / (there + guessed))),
             "calibration_error": float(np.abs(self._bins[0] - self._bins[1]).sum()) / self.n,
         }
+        return {name: score for name, score in found.items() if not (self._votes and name in OF_PROBABILITIES)}
 
 
 _N_BINS = 15

@@ -36,9 +36,13 @@ def make_learner(config: LearnerConfig, normaliser: Normaliser, *, task: Task, d
         from nightfit.learners.deep import DeepLearner
 
         return DeepLearner(config, normaliser, task=task, device=device, seed=seed)
-    from nightfit.learners.partial_fit import PartialFitLearner
+    if config.is_linear:
+        from nightfit.learners.partial_fit import PartialFitLearner
 
-    return PartialFitLearner(config, normaliser, task=task)
+        return PartialFitLearner(config, normaliser, task=task)
+    from nightfit.learners.estimator import EstimatorLearner
+
+    return EstimatorLearner(config, normaliser, task=task)
 
 
 @dataclass
@@ -103,7 +107,7 @@ class Model:
 
     def tally(self, rows: Rows) -> Tally:
         """Return what the model scores on a night of any size."""
-        tally = Tally()
+        tally = Tally(votes=self.learner.votes)
         for answer, block in self.predicted(rows):
             tally.add(answer, block.y)
         return tally

@@ -127,7 +127,7 @@ class Night:
         standing, head = self._standing, self._standing.head
         self._schema = adopt(champion.schema, (part.table for part in self._increment.parts), self._config.rules)
         gate, kinds = self._config.gate, {column.name: column.kind for column in self._schema.columns}
-        check_demands(gate.floors, gate.slices, task=self.task, kinds=kinds)
+        check_demands(gate.floors, gate.slices, task=self.task, kinds=kinds, votes=champion.learner.votes)
         self._excluded = standing.excluded_keys(self._request.exclude, self.alarms.append)
         night = clean(
             self._increment,
@@ -176,6 +176,7 @@ class Night:
             "rows": len(rows),
             "loss_before": None if was_blank else _figure(before),
             "loss_after": _figure(after),
+            **({"figures": dict(candidate.learner.figures)} if candidate.learner.figures else {}),
             "loss_of_constant": _figure(constant_loss(block.y for block in rows.chunks())),
         }
 

@@ -48,8 +48,9 @@ def page(result: Mapping[str, Any], *, title: str) -> str:
     named = SCORES[result["task"]]
     curves = "".join(
         f"<h2>{label[0].upper()}{label[1:]}, night by night ({_better(metric)} is better)</h2>\n"
-        + _curves({name: _per_night(result, name, metric) for name in result["models"]}, label)
+        + _curves(series, label)
         for metric, label in list(named.items())[:2]
+        if (series := _per_night(result, metric))
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{heading}</title>\n'
@@ -60,8 +61,10 @@ def page(result: Mapping[str, Any], *, title: str) -> str:
     )
 
 
-def _per_night(result: Mapping[str, Any], name: str, metric: str) -> list[float]:
-    return [night["models"][name][metric] for night in result["per_night"]]
+def _per_night(result: Mapping[str, Any], metric: str) -> dict[str, list[float]]:
+    """Return the scores of the models that have such (votes have no log loss)."""
+    names = [name for name, scores in result["models"].items() if metric in scores]
+    return {name: [night["models"][name][metric] for night in result["per_night"]] for name in names}
 
 
 def _better(metric: str) -> str:
@@ -70,7 +73,9 @@ def _better(metric: str) -> str:
 
 def _table(models: Mapping[str, Mapping[str, float]], columns: Mapping[str, str]) -> str:
     best = {
-        metric: (max if metric in HIGHER_IS_BETTER else min)(scores.get(metric, math.nan) for scores in models.values())
+        metric: (max if metric in HIGHER_IS_BETTER else min)(
+            (scores[metric] for scores in models.values() if metric in scores), default=None
+        )
         for metric in columns
     }
     head = "".join(f"<th>{label}</th>" for label in columns.values())

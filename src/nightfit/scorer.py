@@ -32,14 +32,17 @@ class Scorer:
     """Predicts as the learner that left these arrays would, to within float32's rounding.
 
     `kind` is the learner's ("mlp" or "partial_fit"); `moments` and `arrays` are the normaliser's and the learner's.
+    `raw`: what computes the raw answers of a learner that is not nightfit's own; `votes`: they are left as votes.
     """
 
-    def __init__(self, kind: str, moments: Arrays, arrays: Arrays) -> None:
+    def __init__(
+        self, kind: str, moments: Arrays, arrays: Arrays, *, raw: Forward | None = None, votes: bool = False
+    ) -> None:
         calibration = calibration_in(arrays)
         self._has_learned = bool(arrays["seen"].any())
-        self._prior_rows, self._calibrate = calibration.prior_rows, calibration.fixed()
+        self._prior_rows, self._calibrate = calibration.prior_rows, voted if votes else calibration.fixed()
         self._standardise = Standardiser(moments)
-        self._raw = {"mlp": mlp_raw, "partial_fit": linear_raw}[kind](arrays)
+        self._raw = raw or {"mlp": mlp_raw, "partial_fit": linear_raw}[kind](arrays)
 
     def predict(self, batch: Batch) -> Array:
         """Return calibrated probabilities, float64 [n, K], or the values of a quantity, float64 [n]."""
@@ -53,6 +56,14 @@ class Scorer:
             return self._calibrate(self._raw(self._standardise(x_num), x_cat))
         blocks = (slice(i, i + BLOCK) for i in range(0, len(x_num), BLOCK))
         return np.concatenate([self.score(x_num[block], x_cat[block]) for block in blocks])
+
+
+def voted(p: Array) -> Array:
+    """Return 1 for each row's first largest share [n, K], 0 for the others."""
+    votes = np.zeros(p.shape)
+    if p.shape[1]:
+        votes[np.arange(len(p)), p.argmax(1)] = 1
+    return votes
 
 
 def calibration_in(arrays: Arrays) -> Calibration | TargetScale:

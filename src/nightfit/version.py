@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nightfit.batch import Array, Batch
 from nightfit.checkpoint import WEIGHTS, Manifest, unpack
@@ -59,8 +59,20 @@ def load_version(manifest: Manifest, files: Mapping[str, bytes]) -> Version:
 
 
 def load_scorer(manifest: Manifest, files: Mapping[str, bytes]) -> Scorer:
-    """Return the forward pass of a version."""
-    return Scorer(str(manifest.state["kind"]), *parts_of(files))
+    """Return the forward pass of a version; only those of estimators load scikit-learn."""
+    kind, (moments, arrays) = str(manifest.state["kind"]), parts_of(files)
+    if not is_estimator(manifest):
+        return Scorer(kind, moments, arrays)
+    from nightfit.learners.estimator import forward
+
+    raw, votes = forward(manifest.state["learner"], arrays)  # type: ignore[arg-type]
+    return Scorer(kind, moments, arrays, raw=raw, votes=votes)
+
+
+def is_estimator(manifest: Manifest) -> bool:
+    """Say whether a version's answers are those of a scikit-learn estimator, and not of nightfit's own learners."""
+    learner: Any = manifest.state["learner"]
+    return "estimator" in learner
 
 
 def parts_of(files: Mapping[str, bytes]) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -7,8 +7,9 @@ exactly (on the CPU: bit for bit) what it would have done without the break.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from nightfit.batch import Array, Batch, Rows
 from nightfit.jsontypes import Json
@@ -50,22 +51,81 @@ class MlpConfig:
         _check_rates(learning_rate=self.learning_rate, weight_decay=self.weight_decay)
 
 
+STEPS = ("pca", "dictionary", "kmeans")
+"""Feature steps of a chain, by their short names."""
+
+ESTIMATORS = ("sgd", "pa", "gnb", "multinomial_nb", "bernoulli_nb", "sk_mlp", "kmeans")
+"""What learns: scikit-learn's incremental estimators by their short names, each also as the end of a chain."""
+
+OF_CLASSES = ("gnb", "multinomial_nb", "bernoulli_nb")
+"""Those that learn classes only."""
+
+
 @dataclass(frozen=True)
 class PartialFitConfig:
-    """Options of `kind = "partial_fit"`, the scikit-learn baseline."""
+    """Options of `kind = "partial_fit"`: a scikit-learn estimator, or a chain of feature steps and one."""
 
     estimator: str = "sgd"
-    """Which estimator; "sgd" is logistic regression by stochastic gradient descent, or least squares of a quantity."""
+    """A short name, or several joined by "+" as in "pca+sgd"; "sgd" alone is the linear baseline."""
     alpha: float = 1e-4
-    """Strength of the L2 penalty."""
+    """Of "sgd": strength of the L2 penalty."""
     learning_rate: float = 0.01
-    """Step size, the same every night: scikit-learn's decaying default is too large for standardised rows at first
-    and too small to follow a change after years (docs/design.md has the figures)."""
+    """Of "sgd": step size, the same every night: scikit-learn's decaying default is too large for standardised rows at
+    first and too small to follow a change after years (docs/design.md has the figures)."""
+    n_epochs: int = 0
+    """Passes over the new rows each night; 0: three for "sk_mlp", one for the others."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of scikit-learn's class; of a chain, a table of them for each name."""
 
     def __post_init__(self) -> None:
-        if self.estimator != "sgd":
-            raise ValueError(f"estimator must be 'sgd', however it is '{self.estimator}'")
+        if wrong := _wrong_estimator(self.estimator):
+            raise ValueError(wrong)
         _check_rates(learning_rate=self.learning_rate, alpha=self.alpha)
+        if self.n_epochs < 0:
+            raise ValueError(f"n_epochs must be at least 0, however it is {self.n_epochs}")
+        names = self.names
+        if names[-1] != "sgd" and (self.alpha, self.learning_rate) != (1e-4, 0.01):
+            raise ValueError(f"alpha and learning_rate are sgd's, however the estimator is '{names[-1]}'; use options")
+        if len(names) > 1 and (wrong := next((name for name in self.options if name not in names), "")):
+            raise ValueError(f"options of a chain must be tables named {', '.join(names)}, however one is '{wrong}'")
+        if self.is_linear and self.options:
+            raise ValueError("sgd has alpha, learning_rate and n_epochs, however options are given; use those")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The short names of the chain: feature steps, then what learns."""
+        return tuple(self.estimator.split("+"))
+
+    @property
+    def is_linear(self) -> bool:
+        """Say whether it is the linear baseline, which is scored without scikit-learn."""
+        return self.estimator == "sgd"
+
+    @property
+    def passes(self) -> int:
+        """Passes over the new rows each night."""
+        return self.n_epochs or (3 if self.names[-1] == "sk_mlp" else 1)
+
+    def options_of(self, i: int) -> Mapping[str, Any]:
+        """Return the keyword arguments of the chain's i-th estimator."""
+        found: Mapping[str, Any] = self.options if len(self.names) == 1 else self.options.get(self.names[i], {})
+        return found
+
+
+def is_estimator(name: str) -> bool:
+    """Say whether a name is a short name of an estimator, or a chain of them."""
+    return not _wrong_estimator(name)
+
+
+def _wrong_estimator(estimator: str) -> str:
+    """Say what is wrong with an estimator's name; empty if nothing is."""
+    *steps, last = estimator.split("+")
+    for name, legal, what in [*((step, STEPS, "a feature step") for step in steps), (last, ESTIMATORS, "estimator")]:
+        if name not in legal:
+            near = get_close_matches(name, legal, 1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            return f"{what} must be one of {', '.join(legal)}, however it is '{name}'{hint}"
+    return ""
 
 
 def _check_rates(*, learning_rate: float, **penalty: float) -> None:
@@ -86,6 +146,10 @@ class Learner(Protocol):
     normaliser: Normaliser
     notes: Sequence[str]
     """What people should know of how it learned last, as sentences."""
+    figures: Mapping[str, float]
+    """What it measures besides its answers, by name, of the rows that it learned last: the inertia of clusters."""
+    votes: bool
+    """Whether its answers are votes, 1 for one class of a row and 0 for the others: they have no log loss."""
 
     def observe(self, rows: Rows) -> None:
         """Let mixing weights and calibration learn from the outcomes of rows that were predicted, not yet learned."""

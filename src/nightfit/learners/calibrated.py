@@ -6,7 +6,8 @@ A raw answer is a probability for each class, or, where the target is a quantity
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,6 +21,8 @@ class Calibrated(ABC):
     """A learner with raw answers; calibration makes them fit for use."""
 
     notes: Sequence[str] = ()
+    votes = False
+    figures: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, task: Task) -> None:
         self._calibration: Calibration | TargetScale = Calibration() if task == "classification" else TargetScale()

@@ -50,14 +50,15 @@ class PartialFitLearner(Calibrated):
         return linear_raw(arrays)(standardise(self.normaliser.arrays(), batch.x_num), batch.x_cat)
 
     def _learn(self, rows: Rows, *, seed: int) -> None:
-        """Make one pass over the rows, shuffled."""
+        """Make the passes over the rows, shuffled."""
         target = self._calibration if isinstance(self._calibration, TargetScale) else None
         if target is None:
             self._seen = self._seen | (rows.class_counts(len(self._seen)) > 0)
             if len(self._seen) < 2:  # noqa: PLR2004 - one class leaves nothing to tell apart
                 return
         self._seen = self._seen | (target is not None)
-        for block in rows.shuffled(BLOCK_ROWS, seed=seed):
+        n, epochs = self.config.passes, range(self.config.passes)
+        for block in (block for epoch in epochs for block in rows.shuffled(BLOCK_ROWS, seed=seed * n + epoch)):
             x = self._matrix(block)
             sgd = self._classify(x, block.y) if target is None else self._regress(x, target.standard(block.y))
             self._weights = _split(np.atleast_2d(sgd.coef_), self._weights)
