@@ -317,6 +317,12 @@ def compare(
         str, typer.Option(metavar="C", help="declared: all labels are known ahead; observed: they are not.")
     ] = "declared",
     device: DeviceName = "auto",
+    nights_of_log: Annotated[
+        bool, typer.Option("--nights-of-log", help="Cut nights as the log of the config's first model has them.")
+    ] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Replay the exact nights of `train`: held-out rows, gate, refusals.")
+    ] = False,
     label_delay: Annotated[
         int, typer.Option(metavar="N", help="A night's labels come so many nights later: until then it is not learned.")
     ] = 0,
@@ -357,7 +363,9 @@ def compare(
     if config is None and data is None:  # with DATA no config is read unless it is typed
         config = Path(os.environ.get("NIGHTFIT_CONFIG") or DEFAULT_CONFIG)
     columns = {"key": key, "categorical": categorical, "drop": drop, "missing": missing}
-    asked = Asked(classes, label_delay, warm_up, retrain, seed, margin, device, jobs, results, report)
+    asked = Asked(
+        classes, label_delay, warm_up, retrain, seed, margin, device, jobs, results, report, nights_of_log, history
+    )
     return commands.compare(
         data, target, table, (night_rows, night_column, every), models, task, columns, asked, config, as_json=as_json
     )

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from nightfit.comparing import Asked, run, tell
+from nightfit.comparing import Asked, rehearse, run, tell
 from nightfit.config import Config, load, parse
 from nightfit.errors import ConfigError, UsageError
-from nightfit.history import pick, score_names
+from nightfit.history import lineages, pick, score_names
 from nightfit.inputs import Typed
 from nightfit.lock import writer_lock
 from nightfit.render import print_json, show, status, table
@@ -159,16 +159,39 @@ def compare(
     from nightfit.sources.make import make_source
 
     parsed = Cut.parse(*cut)
-    if parsed is None:
+    if asked.nights_of_log:
+        from nightfit.compare.logged import LogCut
+
+        if data is not None or parsed is not None:
+            raise UsageError("--nights-of-log cuts a pipeline's own data, however DATA or other nights were given")
+        by_log = LogCut.of(lineages(config, None)[next(iter(config.models))])
+    elif parsed is None:
         raise UsageError(
             "a comparison needs nights, however none are given; say --night-rows N, or --night-column and --every"
         )
+    title = data or config.name
+    if asked.history:
+        assert parsed
+        identity = Typed(data, table_name).identity() if data else str(config.root)
+        result = rehearse(_as_trained(config, data, table_name, path), parsed, asked, identity)
+        return tell(result, asked.report, as_json=as_json)
     around = Surroundings(config.rules.key, config.rules.target, config.root)
     sources: list[Source] = [make_source(source, around) for source in config.sources]
     if data is not None:
         sources = [Typed(data, table_name)]
-    result = run(config, sources, parsed, asked, typed, data or config.name)
+    result = run(config, sources, parsed or by_log, asked, typed, title)
     return tell(result, asked.report, as_json=as_json)
+
+
+def _as_trained(config: Config, data: str | None, table_name: str, path: Path | None) -> Config:
+    """Return the config as `train` would have it: DATA as its source, and a column that is missing as it says."""
+    on_missing = load(path).rules.schema.on_missing_column if path else "stop"
+    rules = replace(config.rules, schema=replace(config.rules.schema, on_missing_column=on_missing))
+    if data is None:
+        return replace(config, rules=rules)
+    source = {"url": data} | ({"table": table_name} if table_name else {})
+    document = {"name": config.name, "target": rules.target, "sources": [source]}
+    return replace(config, rules=rules, sources=parse(document, Path.cwd()).sources, root=Path.cwd())
 
 
 def _compared(

@@ -8,17 +8,20 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightfit.errors import UsageError
 from nightfit.lock import writer_lock
 from nightfit.metrics import SCORES
-from nightfit.render import bar, print_json, show, table
+from nightfit.render import bar, print_json, show, status, table
 
 if TYPE_CHECKING:
+    from nightfit.compare.nights import Cutting
     from nightfit.config import Config
+    from nightfit.device import Device
     from nightfit.sources.base import Source
     from nightfit.sources.increment import Cut
 
@@ -39,6 +42,8 @@ class Asked:
     jobs: int | None = None
     results: Path | None = None
     report: Path | None = None
+    nights_of_log: bool = False
+    history: bool = False
 
     def check(self) -> None:
         """Raise `UsageError` for what makes no sense, before anything is loaded."""
@@ -54,8 +59,16 @@ class Asked:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least {least[name]}, however it is {value}")
         if not 0 <= self.margin < 1:
             raise UsageError(f"--margin must be a share from 0 to below 1, however it is {self.margin}")
+        self._check_history()
         if self.report is not None and (self.report.is_dir() or not self.report.parent.is_dir()):
             raise UsageError(f"--report must name a file in a folder that is there, however it is {self.report}")
+
+    def _check_history(self) -> None:
+        others = {"--label-delay": self.label_delay, "--retrain": self.retrain, "--nights-of-log": self.nights_of_log}
+        others |= {"--warm-up": self.warm_up > 1, "several of --seed": len(self.seeds) > 1}
+        also = next((name for name, typed in others.items() if typed), None)
+        if self.history and also:
+            raise UsageError(f"--history replays nights as they are, however {also} was given; leave one out")
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -65,7 +78,12 @@ class Asked:
 
 
 def run(
-    config: Config, sources: Sequence[Source], cut: Cut, asked: Asked, typed: Mapping[str, Sequence[str]], title: str
+    config: Config,
+    sources: Sequence[Source],
+    cut: Cutting,
+    asked: Asked,
+    typed: Mapping[str, Sequence[str]],
+    title: str,
 ) -> dict[str, Any]:
     """Compare, and return the result; the report is written if one is asked for."""
     from nightfit.compare.bench import Bench, Protocol
@@ -78,6 +96,27 @@ def run(
     jobs = _jobs(asked.jobs, len(bench.units), chosen.name)
     with bar("comparing") as progress, _folders(asked.results) as (folder, kept):
         result: dict[str, Any] = compare(bench, sources, folder, kept=kept, jobs=jobs, progress=progress)
+    return _told(result, chosen, asked, title)
+
+
+def rehearse(config: Config, cut: Cut, asked: Asked, identity: str) -> dict[str, Any]:
+    """Replay the exact nights of `train`, and return the result."""
+    from nightfit.compare.bench import Bench
+    from nightfit.compare.rehearsal import rehearse as replay
+    from nightfit.device import choose
+    from nightfit.night import Request
+
+    chosen = choose(asked.device)
+    bench = Bench(config.models, config.rules, cut, device=chosen.name, seeds=asked.seeds, margin=asked.margin)
+    with status() as progress, _folders(asked.results) as (folder, kept):
+        request = Request(chosen, lambda: datetime.now(UTC), cut=cut)
+        own = replace(config, seed=asked.seeds[0])
+        result = replay(bench, own, request, (kept or folder).resolve(), identity, progress=progress)
+    return _told(result, chosen, asked, config.name)
+
+
+def _told(result: dict[str, Any], chosen: Device, asked: Asked, title: str) -> dict[str, Any]:
+    """Add where and how it was made; write the report, if one is asked for."""
     result |= {"device": f"{chosen.name} ({chosen.reason})", "command": _command()}
     if asked.report is not None:
         from nightfit.report import write
@@ -137,6 +176,8 @@ def _show(result: Mapping[str, Any], report: Path | None) -> None:
     costs = ("learning CPU s", "predicting CPU s")
     rows = [_row(result, name, decides, others) for name in result["models"]]
     show(title, table((*columns, *costs), rows, left=("model", "verdict")), result["verdict"])
+    refused = {name: scores.get("refused") for name, scores in result["models"].items()}
+    show(*(f"{name}: {n} night{'s' * (n > 1)} refused by the gate" for name, n in refused.items() if n))
     texts = [f"{name}: {cost['text']}" for name, cost in result["costs"].items() if cost["text"]]
     show(*texts)
     if result["left_out"]:

@@ -151,7 +151,8 @@ class _Worker:
         try:
             planned = self._plan["units"][self._k]
             staged = Staged.opened(Path(self._plan["folder"]))
-            go_through(Unit.from_json(planned["unit"]), staged, Path(planned["folder"]), tell=self._behind)
+            unit, folder = Unit.from_json(planned["unit"]), Path(planned["folder"])
+            go_through(unit, staged, folder, tell=self._behind, saves=self._plan["saves"])
         except Exception as error:  # noqa: BLE001 - what one model fails of is none of the others'
             self._say(failure(error))
 

@@ -43,6 +43,7 @@ class Entrant:
     staged: Staged
     folder: Path
     watch: Callable[[Array, Batch], None] = lambda *_: None
+    saves: bool = True
     model: Model = field(init=False)
     ledger: Ledger = field(init=False)
 
@@ -74,7 +75,8 @@ class Entrant:
             self._night(i)
             n_done += self.staged.nights[i].rows
             tell(n_done)
-            self._save_if_due()
+            if self.saves:
+                self._save_if_due()
         self._finish()
 
     def _night(self, i: int) -> None:
@@ -143,14 +145,16 @@ def go_through(
     *,
     tell: Callable[[int], None] = lambda _: None,
     watch: Callable[[Array, Batch], None] = lambda *_: None,
+    saves: bool = True,
 ) -> None:
     """Bring a unit to its end from wherever it stands; its result then lies in the folder.
 
-    `tell` is told how many rows are behind it (those of a retraining once more), `watch` what was said of each block.
+    `tell` is told how many rows are behind it, `watch` what was said of each block. It `saves` where it stands, unless
+    the folder goes with the run.
     """
     ledger = result_in(folder)
     if ledger is None:
-        Entrant(unit, staged, folder, watch).run(tell)
+        Entrant(unit, staged, folder, watch, saves).run(tell)
     if unit.protocol.retrain and (ledger := result_in(folder)) and ledger.retrain_s is None:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             ledger.retrain_s = retrained(unit, staged, Path(scratch))

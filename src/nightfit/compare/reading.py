@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from nightfit.batch import Array
 from nightfit.cleaning import has_only_labels, target_of
+from nightfit.compare.logged import numbered
 from nightfit.compare.nights import Piece
 from nightfit.errors import DataError
 from nightfit.inputs import column_hint
@@ -61,15 +63,20 @@ def _with_features(increment: Increment, rules: Rules) -> Iterator[Part]:
     yield from (part for part in increment.parts if not has_only_labels(part, rules))
 
 
-def with_target(increment: Increment, rules: Rules, task: Task, folder: Path) -> list[Iterator[Piece]]:
-    """Return, for each source, an iterator of its staged rows without those that have no target."""
+def with_target(
+    increment: Increment, rules: Rules, task: Task, folder: Path, numbers: Mapping[str, Array]
+) -> list[Iterator[Piece]]:
+    """Return, for each source, an iterator of its staged rows without those that have no target.
+
+    Where a log cuts nights, `numbers` are those of its nights, by part.
+    """
 
     def pieces(source: str) -> Iterator[Piece]:
         for part in _with_features(increment, rules):
             if part.source == source:
-                table, path = part.table, part.path
+                table, path = numbered(part, numbers), part.path
                 has_target = pc.is_valid(target_of(table, rules, task))
-                if not pc.all(has_target).as_py():
+                if numbers or not pc.all(has_target).as_py():
                     path = folder / "with_target" / part.path.name
                     path.parent.mkdir(exist_ok=True)
                     table = table.filter(has_target)

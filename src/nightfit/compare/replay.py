@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from nightfit import __version__
 from nightfit.cleaning import guess_task
 from nightfit.compare.entrant import go_through, result_in
 from nightfit.compare.failure import Failure, failure
+from nightfit.compare.logged import NIGHT, LogCut
 from nightfit.compare.nights import nights
 from nightfit.compare.reading import check_target, check_typed, count, with_target
 from nightfit.compare.result import assemble
@@ -66,9 +68,9 @@ def compare(
         staged, left_out = prepare(bench, sources, folder)
         folders = {unit: place / unit.key(staged.digest, versions()) for unit in bench.units}
         if process is None:
-            failures = _one_by_one(staged, folders, progress, watch)
+            failures = _one_by_one(staged, folders, progress, watch, saves=kept is not None)
         else:
-            failures = work(process, folders, staged, jobs, progress)
+            failures = work(process, folders, staged, jobs, progress, saves=kept is not None)
     ledgers: dict[str, list[Ledger]] = {}
     for unit in (unit for unit in folders if unit.name not in failures):
         ledger = result_in(folders[unit])
@@ -89,8 +91,11 @@ def prepare(bench: Bench, sources: Iterable[Source], folder: Path) -> tuple[Stag
     task = bench.rules.task or guess_task((part.table for part in increment.parts), bench.rules)
     labels, n_total = count(increment, bench.rules, task)
     declared = labels if bench.protocol.classes == "declared" else ()
-    cut = nights(with_target(increment, bench.rules, task, folder), bench.cut)
-    staged = stage_nights(cut, bench.rules, task, declared, folder / "nights", period_of=partial(_period, bench.cut))
+    numbers = bench.cut.number(increment) if isinstance(bench.cut, LogCut) else {}
+    cut = nights(with_target(increment, bench.rules, task, folder, numbers), bench.cut)
+    schema = bench.rules.schema
+    rules = replace(bench.rules, schema=replace(schema, drop=(*schema.drop, NIGHT)))
+    staged = stage_nights(cut, rules, task, declared, folder / "nights", period_of=partial(_period, bench.cut))
     if len(staged) <= bench.protocol.first_scored:
         raise DataError(_too_few(bench, len(staged), n_total))
     return staged, increment.n_rows - n_total
@@ -119,6 +124,8 @@ def _one_by_one(
     folders: Mapping[Unit, Path],
     progress: Callable[[int, int], None],
     watch: Callable[[str, Array, Batch], None],
+    *,
+    saves: bool,
 ) -> dict[str, Failure]:
     """Bring every unit to its end in this process; return what models failed of."""
     n_rows, failures = staged.n_rows, dict[str, Failure]()
@@ -128,7 +135,7 @@ def _one_by_one(
 
     for k, (unit, folder) in enumerate(folders.items()):
         try:
-            go_through(unit, staged, folder, tell=partial(told, k), watch=partial(watch, unit.name))
+            go_through(unit, staged, folder, tell=partial(told, k), watch=partial(watch, unit.name), saves=saves)
         except Exception as error:  # noqa: BLE001 - what one model fails of is none of the others'
             failures.setdefault(unit.name, Failure(*failure(error).values()))
         told(k, n_rows)

@@ -15,7 +15,7 @@ import numpy as np
 
 from nightfit.compare import figures
 from nightfit.compare.bench import options
-from nightfit.compare.statistics import N_RESAMPLES, difference
+from nightfit.compare.statistics import N_RESAMPLES, Difference, difference
 from nightfit.compare.verdict import cost_text, sentence
 from nightfit.jsontypes import Json
 from nightfit.metrics import reliability
@@ -55,13 +55,8 @@ class Outcome:
         return figures.rolling(self.losses, self.rows)
 
     @property
-    def loss(self) -> float:
-        """The mean loss of all scored rows."""
-        return float(np.mean([ledger.total.mean_loss for ledger in self.ledgers]))
-
-    @property
     def seed_variance(self) -> float:
-        """The variance of `loss` that comes of the seeds; 0 where there is one, and nothing is known."""
+        """The variance of the mean loss that comes of the seeds; 0 where there is one, and nothing is known."""
         found = [ledger.total.mean_loss for ledger in self.ledgers]
         return float(np.var(found, ddof=1)) / len(found) if len(found) > 1 else 0.0
 
@@ -93,11 +88,12 @@ def assemble(
     """Return the result; at least one model must not have failed."""
     outcomes = {name: Outcome(ledgers[name]) for name in bench.models if name not in failed}
     is_quantity = staged.task == "regression"
-    reference = next(iter(outcomes))
-    best = min(outcomes, key=lambda name: outcomes[name].loss)
+    rows = next(iter(outcomes.values())).rows
+    losses = {name: outcome.losses for name, outcome in outcomes.items()}
+    noise = {name: outcome.seed_variance for name, outcome in outcomes.items()}
+    pairs, reference, best = held_against(losses, rows, bench.margin, noise)
     first = outcomes[reference].ledgers[0]
     drifted = figures.drifts(figures.as_errors(first.sampled, is_quantity=is_quantity))
-    pairs = _pairs(bench, outcomes, reference, best)
     models = {
         name: _model(bench, name, outcomes, reference, drifted, is_quantity=is_quantity)
         if name in outcomes
@@ -114,9 +110,6 @@ def assemble(
         "seeds": list(bench.seeds),
         "classes": bench.protocol.classes,
         "models": models,
-        "reference": reference,
-        "best": best,
-        "pairs": pairs,
         "per_night": [_night(k, i, staged, outcomes, is_quantity=is_quantity) for k, i in enumerate(numbers)],
         "drifts": [_drift(drift, numbers, reference, is_quantity=is_quantity) for drift in drifted],
         "protocol": {
@@ -124,14 +117,11 @@ def assemble(
             "label_delay": bench.protocol.label_delay,
             "warm_up": bench.protocol.warm_up,
             "margin": bench.margin,
-            "block_nights": max((pair["block_nights"] for pair in pairs), default=None),
-            "n_resamples": N_RESAMPLES,
         },
         "costs": {name: _cost(outcome) for name, outcome in outcomes.items()},
         "staging_cpu_s": round(sum(night.shared_s for night in staged.nights), 3),
     }
-    result["verdict"] = sentence(result)
-    return result
+    return summary(result, pairs, reference, best)
 
 
 def _model(
@@ -191,28 +181,44 @@ def _flips(reference: Sequence[Ledger], ledgers: Sequence[Ledger]) -> float:
     return float(np.mean([figures.negative_flips(ours.right(), theirs.right()) for ours, theirs in pairs]))
 
 
-def _pairs(bench: Bench, outcomes: Mapping[str, Outcome], reference: str, best: str) -> list[dict[str, Any]]:
-    """Return every model against the reference, and against the best one."""
-    against = [(name, other) for other in dict.fromkeys((reference, best)) for name in outcomes if name != other]
-    return [_pair(bench, outcomes, name, other) for name, other in against]
+def held_against(
+    losses: Mapping[str, Array], rows: Array, margin: float, seed_variances: Mapping[str, float] | None = None
+) -> tuple[list[dict[str, Any]], str, str]:
+    """Hold every model against the first, and against the best one; return the pairs, and which two these are.
+
+    `losses`: mean losses of nights, float [n], by model; `rows`: theirs. `margin` is a share of the other's loss.
+    """
+    means = {name: float(np.average(each, weights=rows)) for name, each in losses.items()}
+    reference, best = next(iter(losses)), min(means, key=lambda name: means[name])
+    noise = seed_variances or {}
+    pairs = []
+    for other in dict.fromkeys((reference, best)):
+        for name in (name for name in losses if name != other):
+            variance = noise.get(name, 0.0) + noise.get(other, 0.0)
+            found = difference(losses[name], losses[other], rows, seed_variance=variance)
+            pairs.append({"model": name, "against": other, **_pair(found, means[other], margin)})
+    return pairs, reference, best
 
 
-def _pair(bench: Bench, outcomes: Mapping[str, Outcome], name: str, other: str) -> dict[str, Any]:
-    ours, theirs = outcomes[name], outcomes[other]
-    found = difference(ours.losses, theirs.losses, ours.rows, seed_variance=ours.seed_variance + theirs.seed_variance)
-    margin = bench.margin * theirs.loss
+def _pair(found: Difference, loss: float, margin: float) -> dict[str, Any]:
     return {
-        "model": name,
-        "against": other,
         "difference": found.mean,
         "low": _figure(found.low),
         "high": _figure(found.high),
-        "relative": found.mean / theirs.loss if theirs.loss else None,
-        "loss": theirs.loss,
-        "margin": margin,
-        "verdict": found.verdict(margin),
+        "relative": found.mean / loss if loss else None,
+        "loss": loss,
+        "margin": margin * loss,
+        "verdict": found.verdict(margin * loss),
         "block_nights": round(float(found.block_nights), 2),
     }
+
+
+def summary(result: dict[str, Any], pairs: list[dict[str, Any]], reference: str, best: str) -> dict[str, Any]:
+    """Return a result with what holding the models against each other came to, and the verdict in words."""
+    blocks = max((pair["block_nights"] for pair in pairs), default=None)
+    protocol = {**result["protocol"], "block_nights": blocks, "n_resamples": N_RESAMPLES}
+    result = {**result, "reference": reference, "best": best, "pairs": pairs, "protocol": protocol}
+    return {**result, "verdict": sentence(result)}
 
 
 def _night(k: int, i: int, staged: Staged, outcomes: Mapping[str, Outcome], *, is_quantity: bool) -> dict[str, Any]:

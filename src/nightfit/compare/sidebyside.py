@@ -44,14 +44,20 @@ def work(
     staged: Staged,
     jobs: int,
     progress: Callable[[int, int], None],
+    *,
+    saves: bool,
 ) -> dict[str, Failure]:
-    """Let the crew bring the units to their ends, and return what models failed of, by name."""
+    """Let the crew bring the units to their ends, and return what models failed of, by name.
+
+    They save where they stand if their folders outlive the run.
+    """
     names = [unit.name for unit in units]
     plan = {
         "units": [{"unit": unit.to_json(), "folder": str(folder)} for unit, folder in units.items()],
         "folder": str(staged.folder),
         "n_rows": staged.n_rows,
         "jobs": jobs,
+        "saves": saves,
     }
     path = staged.folder / "plan.json"
     path.write_text(json.dumps(plan), encoding="utf-8")
