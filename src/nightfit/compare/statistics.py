@@ -60,7 +60,8 @@ def difference(
     Mean plus and minus Student's quantile times the standard error of the stationary bootstrap (Politis & Romano, JASA
     1994) over nights, weighted by their rows. Blocks are as long as `block_length` says, and at least the cube root of
     the number of nights, the order at which their variance is known best (Politis & White 2004): dependence that is
-    too weak to be seen still widens it. Variance and quantile are those of a mean of so many blocks as there are.
+    too weak to be seen still widens it. The quantile has the equivalent degrees of freedom of a variance that is a sum
+    of covariances with such weights, 2 n / (1 + length) - 1 (Priestley, Spectral Analysis and Time Series, 1981).
     `seed_variance` is what chance adds to the mean besides: that of the models' own seeds.
 
     >>> nights = np.random.default_rng(0).normal(0.5, 0.02, 40)
@@ -75,9 +76,9 @@ def difference(
     length = max(block_length(influence), np.cbrt(n))
     if n == 1:
         return Difference(mean, -math.inf, math.inf, length)
-    n_blocks = max(n / length, 2)
-    variance = _bootstrap_variance(paired, rows, length, n_resamples) * n_blocks / (n_blocks - 1) + seed_variance
-    half = _student(n_blocks - 1) * math.sqrt(variance)
+    bias = max(1 - (2 * length - 1) / n, 1 / n)  # of covariances about the sample's own mean, as they are summed
+    variance = _bootstrap_variance(paired, rows, length, n_resamples) / bias + seed_variance
+    half = _student(max(2 * n / (1 + length) - 1, 1)) * math.sqrt(variance)
     return Difference(mean, mean - half, mean + half, length)
 
 
