@@ -30,7 +30,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nightfit.batch import Array, Batch
-from nightfit.compare import Bench, compare
+from nightfit.compare.bench import Bench, Protocol
+from nightfit.compare.replay import compare
 from nightfit.config import parse
 from nightfit.sources.base import Chunk, Cursor
 from nightfit.sources.files import read_whole
@@ -87,7 +88,7 @@ def score(stream: Mapping[str, Any], folder: Path, seed: int, classes: str) -> S
         },
         folder,
     )
-    bench = Bench(config.models, config.rules, Cut(n_rows=stream["night_rows"]), classes, seed=seed)
+    bench = Bench(config.models, config.rules, Cut(n_rows=stream["night_rows"]), Protocol(classes), seeds=(seed,))
     late = LateClasses()
     with tempfile.TemporaryDirectory() as staging:
         sources = [WholeFile(stream["name"], folder / stream["file"])]

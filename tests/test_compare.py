@@ -14,8 +14,9 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import f1_score
 
-from nightfit import compare
-from nightfit.compare import Bench, nights
+from nightfit.compare import entrant
+from nightfit.compare.bench import Bench
+from nightfit.compare.nights import Piece, nights
 from nightfit.model import Model
 from nightfit.schema import Rules
 from nightfit.sources.increment import Cut
@@ -54,7 +55,7 @@ class Spy:
 def events(monkeypatch: pytest.MonkeyPatch) -> list[Events]:
     """Give what the models of the next comparison are asked and answer, one list for each model."""
     told: list[Events] = []
-    fresh = compare._fresh
+    fresh = entrant.fresh
 
     def spied(*arguments: Any) -> Model:  # noqa: ANN401
         model = fresh(*arguments)
@@ -62,7 +63,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[Events]:
         model.learner = Spy(model.learner, told[-1])
         return model
 
-    monkeypatch.setattr(compare, "_fresh", spied)
+    monkeypatch.setattr(entrant, "fresh", spied)
     return told
 
 
@@ -76,10 +77,10 @@ def data(tmp_path: Path, make_rows: Callable[..., str]) -> Path:
 
 @pytest.fixture
 def run(nightfit: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-    """Give what compares and returns the JSON."""
+    """Give what compares, in this process, and returns the JSON."""
 
     def compared(data: object, *options: object) -> dict[str, Any]:
-        done = nightfit("compare", data, "--target", "bought", *options, "--json")
+        done = nightfit("compare", data, "--target", "bought", "--jobs", "1", *options, "--json")
         assert done.code == 0, done.err
         result: dict[str, Any] = json.loads(done.out)
         return result
@@ -88,9 +89,27 @@ def run(nightfit: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
 
 
 def without_times(result: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what no seed can repeat."""
-    models = {n: {k: v for k, v in s.items() if not k.endswith("_s")} for n, s in result["models"].items()}
-    return {**result, "models": models}
+    """Leave out what no seed can repeat: seconds and memory, and what is said of them."""
+
+    def timeless(scores: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in scores.items() if not k.endswith("_s") and k != "peak_mib"}
+
+    models = {name: timeless(scores) for name, scores in result["models"].items()}
+    nights = [
+        {**night, "models": {name: timeless(scores) for name, scores in night["models"].items()}}
+        for night in result["per_night"]
+    ]
+    said = {"costs", "verdict", "command", "staging_cpu_s"}
+    return {k: v for k, v in result.items() if k not in said} | {"models": models, "per_night": nights}
+
+
+def answers(told: Events) -> list[tuple[Any, Any]]:
+    """Return what a model said of each scored night, and the truth; not what it said when it looked back at the first.
+
+    It does so twice: right after it has learned that night, and at the end.
+    """
+    said = [(proba, y) for what, proba, y in told if what == "predict"]
+    return said[1:-1]
 
 
 def test_the_json_has_the_keys_of_the_design(run: Callable[..., dict[str, Any]], data: Path) -> None:
@@ -109,12 +128,15 @@ def test_the_json_has_the_keys_of_the_design(run: Callable[..., dict[str, Any]],
 def test_each_night_is_predicted_whole_before_it_is_learned(
     run: Callable[..., dict[str, Any]], data: Path, events: list[Events]
 ) -> None:
-    """The first night is only learned; every later one is predicted, all of it, then learned."""
+    """The first night is only learned; every later one is predicted, all of it, then learned.
+
+    The first is looked back at when it has been learned, and at the end.
+    """
     run(data, "--night-rows", "100")
     for told in events:
         seen = [(what, len(a) if what == "predict" else a) for what, a, _ in told]
         nights = [[(what, n) for what in ("predict", "observe", "learn")] for n in (100, 50)]
-        assert seen == [("learn", 100), *nights[0], *nights[1]]
+        assert seen == [("learn", 100), ("predict", 100), *nights[0], *nights[1], ("predict", 100)]
 
 
 @pytest.mark.parametrize("classes", ["declared", "observed"])
@@ -132,7 +154,7 @@ def test_scores_are_those_of_an_independent_count(
     path.write_text("\n".join(late) + "\n")
     result = run(path, "--night-rows", "100", "--classes", classes)
     for scores, told in zip(result["models"].values(), events, strict=True):
-        pairs = [(proba, y) for what, proba, y in told if what == "predict"]
+        pairs = answers(told)
         y = np.concatenate([y for _, y in pairs])
         width = max(proba.shape[1] for proba, _ in pairs)
         p = np.concatenate([np.pad(proba, ((0, 0), (0, width - proba.shape[1]))) for proba, _ in pairs])
@@ -179,7 +201,7 @@ def test_nothing_of_a_night_leaks_into_its_own_prediction(  # noqa: PLR0917 - fi
     run(data, "--night-rows", "100")
     before, after = events[:2], events[2:]
     for told, again in zip(before, after, strict=True):
-        a, b = (np.concatenate([p for what, p, _ in t if what == "predict"]) for t in (told, again))
+        a, b = (np.concatenate([p for p, _ in answers(t)]) for t in (told, again))
         assert np.array_equal(a[:n_same], b[:n_same])
         assert len(a) == len(b) == 150
 
@@ -336,7 +358,7 @@ def test_what_cannot_be_compared_is_said_in_a_line(
 
 
 @dataclass(frozen=True)
-class Held(compare.Piece):
+class Held(Piece):
     """A piece whose table lies in memory."""
 
     held: Any
@@ -381,4 +403,4 @@ def test_a_late_row_belongs_to_the_night_in_which_it_comes() -> None:
 def test_a_bench_needs_only_models_rules_and_a_cut() -> None:
     """The defaults are those of the command line: declared classes, the CPU, seed 0."""
     bench = Bench({}, Rules("y"), Cut(n_rows=1))
-    assert (bench.classes, bench.device, bench.seed) == ("declared", "cpu", 0)
+    assert (bench.protocol.classes, bench.device, bench.seeds) == ("declared", "cpu", (0,))

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from nightfit import compare as replay
 from nightfit.batch import Array, Batch, Rows
+from nightfit.compare import entrant
 from nightfit.model import Model
 from nightfit.moments import CLAMP
 from nightfit.quantity import MARGIN, TargetScale
@@ -158,7 +158,7 @@ def test_compare_scores_are_those_of_an_independent_count(
     """RMSE, MAE and R² are scikit-learn's over all rows that were predicted before they were learned."""
     append(shop, spending(350, 600, header=False) + "980,1.0,north,\n")
     told: dict[str, list[tuple[Array, Array]]] = {"deep": [], "linear": []}
-    fresh = replay._fresh
+    fresh = entrant.fresh
 
     def spied(*arguments: Any) -> Model:  # noqa: ANN401
         model: Model = fresh(*arguments)
@@ -171,11 +171,12 @@ def test_compare_scores_are_those_of_an_independent_count(
         monkeypatch.setattr(model.learner, "predict", noted)
         return model
 
-    monkeypatch.setattr(replay, "_fresh", spied)
-    options = ["--target", "spent", "--key", "id", "--night-rows", "100", "--report", "r.html", *task]
+    monkeypatch.setattr(entrant, "fresh", spied)
+    options = ["--target", "spent", "--key", "id", "--night-rows", "100", "--report", "r.html", "--jobs", "1", *task]
     result = json.loads(nightfit("compare", "data.csv", *options, "--json").out)
     assert (result["task"], result["rows"], result["nights"], result["left_out"]) == ("regression", 850, 9, 1)
-    for name, pairs in told.items():
+    for name, looks in told.items():
+        pairs = looks[1:-1]  # the first and the last look back at the first night
         predicted, y = (np.concatenate(column) for column in zip(*pairs, strict=True))
         scores = result["models"][name]
         assert scores["rmse"] == pytest.approx(mean_squared_error(y, predicted) ** 0.5)

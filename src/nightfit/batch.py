@@ -156,14 +156,34 @@ def _cut(block: Block) -> Iterator[Block]:
         yield from (block.take(slice(i, i + BLOCK_ROWS)) for i in range(0, len(block), BLOCK_ROWS))
 
 
-def stage(batches: Iterable[Batch], folder: Path) -> Rows:
-    """Write batches to `folder` as whole blocks, so that a night of any size fits; a single block stays in memory."""
+def stage(batches: Iterable[Batch], folder: Path, *, keep: bool = False) -> Rows:
+    """Write batches to `folder` as whole blocks, so that a night of any size fits.
+
+    A single block stays in memory, unless what is written is to be kept: `staged` opens it again.
+    """
     blocks: list[Block] = []
     for i, pieces in enumerate(_pieces(batches)):
-        if i == 1:
+        if i == 1 and not keep:
             blocks = [_spill(blocks, folder / f"{0:06d}")]  # type: ignore[arg-type]
-        blocks.append(_spill(pieces, folder / f"{i:06d}") if i else concat(pieces))
+        blocks.append(_spill(pieces, folder / f"{i:06d}") if i or keep else concat(pieces))
     return Rows(blocks)
+
+
+def staged(folder: Path) -> Rows:
+    """Open what `stage` kept in a folder; none of it is read yet."""
+    keys = sorted(folder.glob("*-key_hash.npy"))
+    return Rows([StagedBatch(path.with_name(path.name.partition("-")[0]), len(_load(path))) for path in keys])
+
+
+def widened(batch: Batch, d_num: int, cat_ids: Array) -> Batch:
+    """Append columns to rows: missing numbers, and for categories the ids (int32 [d_cat]) that mean missing."""
+    n = len(batch)
+    if batch.x_num.shape[1] == d_num and batch.x_cat.shape[1] == len(cat_ids):
+        return batch
+    x_num, x_cat = np.full((n, d_num), np.nan), np.tile(cat_ids, (n, 1))
+    x_num[:, : batch.x_num.shape[1]] = batch.x_num
+    x_cat[:, : batch.x_cat.shape[1]] = batch.x_cat
+    return Batch(batch.key_hash, x_num, x_cat, batch.y)
 
 
 def _pieces(batches: Iterable[Batch]) -> Iterator[list[Batch]]:

@@ -317,7 +317,32 @@ def compare(
         str, typer.Option(metavar="C", help="declared: all labels are known ahead; observed: they are not.")
     ] = "declared",
     device: DeviceName = "auto",
-    seed: Annotated[int, typer.Option(metavar="S", help="Seed of everything random.")] = 0,
+    nights_of_log: Annotated[
+        bool, typer.Option("--nights-of-log", help="Cut nights as the log of the config's first model has them.")
+    ] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Replay the exact nights of `train`: held-out rows, gate, refusals.")
+    ] = False,
+    label_delay: Annotated[
+        int, typer.Option(metavar="N", help="A night's labels come so many nights later: until then it is not learned.")
+    ] = 0,
+    warm_up: Annotated[int, typer.Option(metavar="N", help="Nights that are learned and not scored.")] = 1,
+    seed: Annotated[
+        str, typer.Option(metavar="S", help="Seed of everything random; of several (0,1,2) scores are averaged.")
+    ] = "0",
+    margin: Annotated[
+        float, typer.Option(metavar="M", help="The share of a loss below which a difference is of no consequence.")
+    ] = 0.01,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train each model anew on all rows at the end, to see what that costs.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(metavar="N", help="Models side by side; as many as there are cores if not given.")
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep results there: what was done, or killed halfway, is not done again."),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a self-contained HTML page besides.")
     ] = None,
@@ -326,20 +351,24 @@ def compare(
         typer.Option("--config", metavar="FILE", help="Compare the models of a pipeline on its data."),
     ] = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Replay past data as nights, side by side.
 
-    Every model predicts each night whole before it learns it; nothing is held out, no gate decides.
+    Every model predicts each night whole before it learns it; nothing is held out, no gate decides. The first model
+    is the one that the others are held against.
     """
     from nightfit import commands
+    from nightfit.comparing import Asked
 
     if config is None and data is None:  # with DATA no config is read unless it is typed
         config = Path(os.environ.get("NIGHTFIT_CONFIG") or DEFAULT_CONFIG)
     columns = {"key": key, "categorical": categorical, "drop": drop, "missing": missing}
-    commands.compare(
-        data, target, table, (night_rows, night_column, every), models, task, columns, classes, device, seed, report,
-        config, as_json=as_json,
-    )  # fmt: skip
+    asked = Asked(
+        classes, label_delay, warm_up, retrain, seed, margin, device, jobs, results, report, nights_of_log, history
+    )
+    return commands.compare(
+        data, target, table, (night_rows, night_column, every), models, task, columns, asked, config, as_json=as_json
+    )
 
 
 @app.command()

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import tomllib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
+from nightfit.comparing import Asked, rehearse, run, tell
 from nightfit.config import Config, ModelConfig, load, parse, short_named
 from nightfit.errors import ConfigError, UsageError
-from nightfit.history import pick, score_names
+from nightfit.history import lineages, pick, score_names
 from nightfit.inputs import Typed
 from nightfit.learners.base import ESTIMATORS
 from nightfit.lock import writer_lock
-from nightfit.metrics import SCORES
-from nightfit.render import bar, print_json, show, status, table
+from nightfit.render import print_json, show, status, table
 from nightfit.schema import TASKS
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from nightfit.sources.base import Source
 
 REFUSED = 3
-_SEEDS = 2**32
 CutOptions = tuple[int | None, str | None, str | None]
 """--night-rows, --night-column and --every, as typed."""
 
@@ -98,12 +96,15 @@ def train(
         progress("starting")
         from nightfit.device import choose
         from nightfit.night import Request
-        from nightfit.nightly import backfill, run
+        from nightfit.nightly import backfill
+        from nightfit.nightly import run as run_night
         from nightfit.sources.increment import Cut
 
         chosen = choose(device)
         request = Request(chosen, _now, accept, exclude, Cut.parse(*cut), progress)
-        rounds = [run(config, models, request)] if request.cut is None else list(backfill(config, models, request))
+        rounds = (
+            [run_night(config, models, request)] if request.cut is None else list(backfill(config, models, request))
+        )
     _print_nights(rounds, f"{chosen.name} ({chosen.reason})", as_json=as_json)
     return REFUSED if any(result.status == "refused" for result in rounds[-1]) else 0
 
@@ -147,45 +148,51 @@ def _night_row(result: NightResult, score: str, *, waits: bool) -> list[object]:
 
 def compare(
     data: str | None, target: str | None, table_name: str, cut: CutOptions, models: str, task: str,
-    columns: dict[str, str], classes: str, device: str, seed: int, report: Path | None, path: Path | None, *,
-    as_json: bool,
-) -> None:  # fmt: skip
-    """Replay past data as nights."""
+    columns: dict[str, str], asked: Asked, path: Path | None, *, as_json: bool,
+) -> int:  # fmt: skip
+    """Replay past data as nights; return the exit code."""
     if task not in {"auto", *TASKS}:
         raise UsageError(f"--task must be auto, {' or '.join(TASKS)}, however it is '{task}'")
-    if classes not in {"declared", "observed"}:
-        raise UsageError(f"--classes must be declared or observed, however it is '{classes}'")
-    if not 0 <= seed < _SEEDS:
-        raise UsageError(f"--seed must lie between 0 and {_SEEDS - 1}, however it is {seed}")
-    if report is not None and (report.is_dir() or not report.parent.is_dir()):
-        raise UsageError(f"--report must name a file in a folder that is there, however it is {report}")
+    asked.check()
     config, typed = _compared(target, task, models, columns, path)
-    from nightfit.compare import Bench
-    from nightfit.compare import compare as replay
-    from nightfit.device import choose
     from nightfit.sources.base import Surroundings
     from nightfit.sources.increment import Cut
     from nightfit.sources.make import make_source
 
     parsed = Cut.parse(*cut)
-    if parsed is None:
+    if asked.nights_of_log:
+        from nightfit.compare.logged import LogCut
+
+        if data is not None or parsed is not None:
+            raise UsageError("--nights-of-log cuts a pipeline's own data, however DATA or other nights were given")
+        by_log = LogCut.of(lineages(config, None)[next(iter(config.models))])
+    elif parsed is None:
         raise UsageError(
             "a comparison needs nights, however none are given; say --night-rows N, or --night-column and --every"
         )
+    title = data or config.name
+    if asked.history:
+        assert parsed
+        identity = Typed(data, table_name).identity() if data else str(config.root)
+        result = rehearse(_as_trained(config, data, table_name, path), parsed, asked, identity)
+        return tell(result, asked.report, as_json=as_json)
     around = Surroundings(config.rules.key, config.rules.target, config.root)
     sources: list[Source] = [make_source(source, around) for source in config.sources]
     if data is not None:
         sources = [Typed(data, table_name)]
-    chosen = choose(device)
-    bench = Bench(config.models, config.rules, parsed, classes, chosen.name, seed, typed)
-    with bar("comparing") as progress, tempfile.TemporaryDirectory(prefix="nightfit-") as folder:
-        result = replay(bench, sources if data is None else [Typed(data, table_name)], Path(folder), progress=progress)
-    result = {**result, "device": f"{chosen.name} ({chosen.reason})", "classes": classes, "seed": seed}
-    if report is not None:
-        from nightfit.report import write
+    result = run(config, sources, parsed or by_log, asked, typed, title)
+    return tell(result, asked.report, as_json=as_json)
 
-        write(result, report, title=data or config.name)
-    _print_comparison(result, report, as_json=as_json)
+
+def _as_trained(config: Config, data: str | None, table_name: str, path: Path | None) -> Config:
+    """Return the config as `train` would have it: DATA as its source, and a column that is missing as it says."""
+    on_missing = load(path).rules.schema.on_missing_column if path else "stop"
+    rules = replace(config.rules, schema=replace(config.rules.schema, on_missing_column=on_missing))
+    if data is None:
+        return replace(config, rules=rules)
+    source = {"url": data} | ({"table": table_name} if table_name else {})
+    document = {"name": config.name, "target": rules.target, "sources": [source]}
+    return replace(config, rules=rules, sources=parse(document, Path.cwd()).sources, root=Path.cwd())
 
 
 def _compared(
@@ -224,23 +231,3 @@ def _model(config: Config, name: str) -> ModelConfig:
         f"--models must name {', '.join(config.models)}, or a scikit-learn estimator ({', '.join(ESTIMATORS)}; feature "
         f"steps before it, as in pca+sgd), however it is '{name}'"
     )
-
-
-def _print_comparison(result: dict[str, Any], report: Path | None, *, as_json: bool) -> None:
-    if as_json:
-        print_json(result)
-        return
-    scored = SCORES[result["task"]]
-    rows = [
-        [name, *(s.get(score) for score in scored), f"{s['learn_cpu_s']:.1f}", f"{s['predict_cpu_s']:.1f}"]
-        for name, s in result["models"].items()
-    ]
-    title = (
-        f"{result['rows']:,} rows, {result['nights']} nights, predicted before they were learned, {result['device']}"
-    )
-    columns = ("model", *scored.values(), "learning CPU s", "predicting CPU s")
-    show(title, table(columns, rows, left=("model",)))
-    if result["left_out"]:
-        show(f"left out: {result['left_out']:,} rows without a usable target, or that could not be split into columns")
-    if report is not None:
-        show(f"report: {report}")

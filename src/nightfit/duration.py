@@ -15,3 +15,13 @@ def seconds(text: str) -> float | None:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
     return float(found[1]) * _UNITS[found[2]] if found else None
+
+
+def spelt(length_s: float) -> str:
+    """Spell seconds as people type them, in the largest unit of which they are a whole number.
+
+    >>> spelt(86_400.0), spelt(5400.0), spelt(0.5)
+    ('1d', '90m', '0.5s')
+    """
+    unit = next((u for u in reversed(_UNITS) if length_s % _UNITS[u] == 0), "s")
+    return f"{length_s / _UNITS[unit]:g}{unit}"

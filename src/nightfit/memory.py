@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from nightfit.batch import Array, Batch, concat
+from nightfit.batch import Array, Batch, concat, widened
 from nightfit.identity import priority
 
 
@@ -27,12 +27,7 @@ class _Sample:
 
     def grow(self, d_num: int, cat_ids: Array) -> None:
         """Append columns: missing numbers, and for categories the ids (int32 [d_cat]) that mean missing."""
-        old, n = self.batch, len(self.batch)
-        x_num = np.full((n, d_num), np.nan)
-        x_num[:, : old.x_num.shape[1]] = old.x_num
-        x_cat = np.tile(cat_ids, (n, 1))
-        x_cat[:, : old.x_cat.shape[1]] = old.x_cat
-        self.batch = Batch(old.key_hash, x_num, x_cat, old.y)
+        self.batch = widened(self.batch, d_num, cat_ids)
 
     def forget(self, keys: Array) -> int:
         """Delete the rows of these keys (hashes, uint64), and return how many there were."""

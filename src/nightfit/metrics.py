@@ -7,7 +7,7 @@ float [n], of a quantity, float [n]. Their number of axes tells which.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -104,13 +104,13 @@ class Tally:
     """
 
     def __init__(self, *, votes: bool = False) -> None:
-        self._votes, self.n = votes, 0
+        self.votes, self.n = votes, 0
         self._loss = self._absolute = 0.0
         self._moments = no_moments(1)
         self._classes = np.zeros((3, 0), np.int64)
         """By class: rows that are of it, guesses of it, and hits; the first two columns are the negative numbers."""
-        self._bins = np.zeros((2, _N_BINS))
-        """By bin: the sum of the confidences, and the hits."""
+        self.bins = np.zeros((3, _N_BINS))
+        """By bin: the sum of the confidences, the hits, and the rows."""
 
     def add(self, predicted: Array, y: Array) -> None:
         """Take in rows: probabilities [n, K] and classes int [n], or values float [n] of a quantity."""
@@ -130,7 +130,7 @@ class Tally:
         counts = [np.bincount(of - _NO_CLASS, minlength=n_classes) for of in (y, guess, guess[hit])]
         self._classes = np.stack([_added(*pair) for pair in zip(self._classes, counts, strict=True)])
         bins = np.minimum((np.nan_to_num(confidence) * _N_BINS).astype(int), _N_BINS - 1)  # a NaN shows in the loss
-        self._bins += [np.bincount(bins, of, _N_BINS) for of in (confidence, hit)]
+        self.bins += [np.bincount(bins, of, _N_BINS) for of in (confidence, hit, np.ones(len(y)))]
 
     @property
     def mean_loss(self) -> float:
@@ -155,12 +155,36 @@ class Tally:
             "log_loss": self._loss / self.n,
             "accuracy": float(hits.sum()) / self.n,
             "macro_f1": float(np.mean(2 * hits / (there + guessed))),
-            "calibration_error": float(np.abs(self._bins[0] - self._bins[1]).sum()) / self.n,
+            "calibration_error": float(np.abs(self.bins[0] - self.bins[1]).sum()) / self.n,
         }
-        return {name: score for name, score in found.items() if not (self._votes and name in OF_PROBABILITIES)}
+        return {name: score for name, score in found.items() if not (self.votes and name in OF_PROBABILITIES)}
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what was counted as named arrays."""
+        sums = np.array([self.n, self._loss, self._absolute])
+        moments = {f"moments.{name}": a for name, a in self._moments.items()}
+        return {"sums": sums, "classes": self._classes, "bins": self.bins, **moments}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array], *, votes: bool = False) -> Tally:
+        """Read what `arrays` returned."""
+        tally = cls(votes=votes)
+        n, tally._loss, tally._absolute = arrays["sums"].tolist()
+        tally.n, tally._classes, tally.bins = int(n), arrays["classes"], arrays["bins"]
+        tally._moments = {name: arrays[f"moments.{name}"] for name in tally._moments}
+        return tally
 
 
 _N_BINS = 15
+
+
+def reliability(bins: Array) -> list[dict[str, float]]:
+    """Return, of a tally's bins, those that have rows: their mean confidence, the share that is right, and their rows.
+
+    A quantity has none.
+    """
+    there = bins[:, bins[2] > 0]
+    return [{"confidence": c / n, "accuracy": h / n, "rows": int(n)} for c, h, n in there.T.tolist()]
 
 
 def _guesses(proba: Array) -> tuple[Array, Array]:

@@ -74,7 +74,7 @@ class PartialFitConfig:
     first and too small to follow a change after years (docs/design.md has the figures)."""
     n_epochs: int = 0
     """Passes over the new rows each night; 0: three for "sk_mlp", one for the others."""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Keyword arguments of scikit-learn's class; of a chain, a table of them for each name."""
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from nightfit.batch import Array
-from nightfit.duration import seconds
+from nightfit.duration import seconds, spelt
 from nightfit.errors import ConfigError, UsageError
 from nightfit.kinds import parse
 from nightfit.sources.base import BadRow, Chunk, Cursor, Expecting, KeepCursor, LookingUp, Numbers, Source
@@ -45,6 +46,13 @@ class Cut:
             raise UsageError(f"--every must be a number and one of s, m, h, d, w, however it is '{every}'; try 1d")
         return cls(n_rows, column, every_s)
 
+    @property
+    def text(self) -> str:
+        """How nights are cut, in words."""
+        if self.n_rows is not None:
+            return f"{self.n_rows:,} rows of each source"
+        return f"{self.column}, every {spelt(self.every_s)}"
+
     def periods(self, table: pa.Table) -> Array:
         """Return the number of each row's period, float64 [n], NaN where the row has no time."""
         if self.column not in table.column_names:
@@ -60,6 +68,10 @@ class Cut:
             )
         values = np.asarray(seconds.to_numpy(zero_copy_only=False), np.float64)
         return np.floor(np.where(bad, np.nan, values) / self.every_s)
+
+    def spelt(self, period: float) -> str:
+        """Say when a period begins, as ISO 8601 in UTC."""
+        return datetime.fromtimestamp(period * self.every_s, UTC).isoformat().removesuffix("+00:00")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,100 @@
+"""What is compared, and how: the bench, and its units, each a model with a seed that goes through the nights alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nightfit.compare.statistics import MARGIN
+from nightfit.config import ModelConfig, parse
+from nightfit.schema import Rules
+
+if TYPE_CHECKING:
+    from nightfit.compare.nights import Cutting
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How nights are gone through. `classes`: "declared" (all labels known ahead) or "observed"."""
+
+    classes: str = "declared"
+    label_delay: int = 0
+    """Nights after which a night's labels come: until then it is not learned."""
+    warm_up: int = 1
+    """Nights that are learned and not scored, at least one."""
+    retrain: bool = False
+    """Whether each model is trained anew on all rows at the end, to see what that costs."""
+
+    @property
+    def first_scored(self) -> int:
+        """The first night that is scored: every model has learned the nights of the warm-up by then."""
+        return self.warm_up + self.label_delay
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is compared, and how. The first model is the one that all others are held against."""
+
+    models: Mapping[str, ModelConfig]
+    rules: Rules
+    cut: Cutting
+    protocol: Protocol = Protocol()
+    device: str = "cpu"
+    seeds: tuple[int, ...] = (0,)
+    margin: float = MARGIN
+    typed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Columns by the option that names them: these must be there."""
+
+    @property
+    def units(self) -> list[Unit]:
+        """Every model with every seed."""
+        return [
+            Unit(name, config, seed, self.protocol, self.device)
+            for name, config in self.models.items()
+            for seed in self.seeds
+        ]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One model with one seed: what a process of its own goes through the nights with."""
+
+    name: str
+    config: ModelConfig
+    seed: int
+    protocol: Protocol
+    device: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {
+            "name": self.name,
+            "model": options(self.config),
+            "seed": self.seed,
+            "protocol": asdict(self.protocol),
+            "device": self.device,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Unit:
+        """Read what `to_json` returned."""
+        name = data["name"]
+        document = {"name": "compare", "target": "-", "sources": [{"url": "-"}], "models": {name: data["model"]}}
+        config = parse(document, Path.cwd()).models[name]
+        return cls(name, config, data["seed"], Protocol(**data["protocol"]), data["device"])
+
+    def key(self, rows: str, versions: Mapping[str, str]) -> str:
+        """Return the name of its result: another one for other rows (their digest), options or versions."""
+        asked = replace(self, name="-", protocol=replace(self.protocol, retrain=False)).to_json()
+        text = json.dumps([asked, rows, dict(versions)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def options(config: ModelConfig) -> dict[str, Any]:
+    """Return a model's table as a config would spell it."""
+    plain: dict[str, Any] = json.loads(json.dumps({"kind": config.kind, **asdict(config.learner)}))
+    return plain
