@@ -1,0 +1,122 @@
+"""Curves over the nights, each named at its end, with the nights at which a drift was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from html import escape
+
+from nightfit.report.axes import Axis, linear, spaced, within
+from nightfit.report.result import Result, better, off_scale
+from nightfit.report.svg import SIZE, Figure, Frame, drawing, line, line_class, polyline, short, text, width_of
+from nightfit.report.words import score
+
+Points = Sequence[tuple[float, float]]
+
+_LINE = 15
+"""Pixels that a line of labels needs."""
+
+_SPIKE = 0.98
+"""An axis shows this share of all values; what is beyond leaves the figure, if it would take more than half of it."""
+
+
+def curves(result: Result, metric: str) -> Figure | None:
+    """Return the figure of a score over the nights; None if no night has it."""
+    label = result.scored[metric]
+    found = {name: points for name in result.models if (points := result.curve(name, metric))}
+    if not found:
+        return None
+    out = off_scale({name: _middle(points) for name, points in found.items()}) if better(metric) == "lower" else set()
+    drawn = {name: points for name, points in found.items() if name not in out}
+    note = (
+        f"Means of {result.smooth} nights; every night was predicted before it was learned. "
+        f"{better(metric).capitalize()} is better."
+        + (" Dotted: a drift was found in that night." if result.drifts else "")
+        + (f" Too far off to be drawn: {', '.join(sorted(out))}." if out else "")
+    )
+    ends = ", ".join(f"{name} {score(points[-1][1])}" for name, points in drawn.items())
+    alt = f"{label} over {result.n_nights} nights; it ends at: {ends}"
+    lines = {name: (result.index(name), points) for name, points in drawn.items()}
+    names, drifts = result.night_names(), {int(d["night"]): str(d.get("why") or "drift") for d in result.drifts}
+    title = f"{label[0].upper()}{label[1:]}, night by night"
+    return Figure(metric.replace("_", "-"), title, alt, note, partial(draw, lines, alt, "night", names, drifts))
+
+
+def _middle(points: Points) -> float:
+    return sorted(value for _, value in points)[len(points) // 2]
+
+
+def draw(
+    lines: Mapping[str, tuple[int, Points]],
+    alt: str,
+    x_title: str,
+    names: Mapping[int, str],
+    drifts: Mapping[int, str],
+    width: int,
+) -> str:
+    """Draw lines, each with its place (colour and dashes) and points, over whole numbers that `names` may name."""
+    right = min(max(width_of(name) for name in lines) + 26, 0.3 * width)
+    height = max(300 if width > 500 else 260, _LINE * len(lines) + 70)  # noqa: PLR2004 - a phone
+    xs = [x for _, points in lines.values() for x, _ in points]
+    x_axis = within(min(xs), max(xs), n=max(width // 100, 2))
+    frame = Frame(width, height, x_axis, _heights([points for _, points in lines.values()]), right=right, top=22)
+    named = {name: polyline(_placed(points, frame), _attributes(name, i)) for name, (i, points) in lines.items()}
+    parts = [
+        frame.grid(x_title, (lambda tick: names.get(int(tick), f"{tick:.0f}")) if names else None),
+        *_drift_marks(drifts, frame),
+        frame.clipped(named.values()),
+        *_end_labels(lines, frame),
+    ]
+    return drawing(width, height, parts, alt, _for_the_pointer(frame))
+
+
+def _heights(lines: Sequence[Points]) -> Axis:
+    """Return an axis that shows all values, but for rare ones that would flatten the rest."""
+    values = sorted(value for points in lines for _, value in points)
+    usual = values[int(_SPIKE * (len(values) - 1))]
+    top = values[-1] if values[-1] - values[0] <= 2 * (usual - values[0]) else usual
+    return linear(values[0], top)
+
+
+def _placed(points: Points, frame: Frame) -> list[tuple[float, float]]:
+    """Return where points lie, at most one for each pixel."""
+    step = max(len(points) // int(frame.inner[0]), 1)
+    kept = [*points[::step], *([points[-1]] if (len(points) - 1) % step else [])]
+    if len(kept) == 1:  # one night is a short stroke, not nothing
+        kept = [(frame.x_axis.low, kept[0][1]), (frame.x_axis.high, kept[0][1])]
+    return [(frame.x(x), frame.y(y)) for x, y in kept]
+
+
+def _attributes(name: str, i: int) -> str:
+    return f'{line_class(i)} data-name="{escape(name)}"'
+
+
+def _for_the_pointer(frame: Frame) -> str:
+    """Return what the page's script needs to say values under the pointer."""
+    ends = (frame.x_axis.low, frame.x_axis.high, frame.y_axis.low, frame.y_axis.high)
+    where = (frame.left, frame.top, *(round(length, 1) for length in frame.inner), *ends)
+    return f' data-frame="{" ".join(f"{number:.10g}" for number in where)}"'
+
+
+def _drift_marks(drifts: Mapping[int, str], frame: Frame) -> Iterator[str]:
+    free = -1e9
+    for night, why in drifts.items():
+        x = frame.x(night)
+        yield line(x, frame.top, x, frame.height - frame.bottom, "drift")
+        points = f"{x - 4:.1f},{frame.top - 7} {x + 4:.1f},{frame.top - 7} {x:.1f},{frame.top:.1f}"
+        yield f'<polygon points="{points}" class="bad"><title>night {night}: {escape(why)}</title></polygon>'
+        words = "drift"
+        if x - width_of(words) / 2 > free:
+            yield text(x, frame.top - 10, words, anchor="middle", style="bad")
+            free = x + width_of(words) / 2 + 6
+
+
+def _end_labels(lines: Mapping[str, tuple[int, Points]], frame: Frame) -> Iterator[str]:
+    """Yield the names of the lines beside their ends, moved apart, with a thin line to each."""
+    end = frame.width - frame.right
+    low, high = frame.top, frame.height - frame.bottom
+    at = [min(max(frame.y(points[-1][1]), low), high) for _, points in lines.values()]
+    for (name, (i, points)), y, placed in zip(lines.items(), at, spaced(at, _LINE, low, high), strict=True):
+        start = frame.x(points[-1][0]) if len(points) > 1 else end
+        yield f'<path d="M{start:.1f} {y:.1f}L{end + 8:.1f} {placed:.1f}" class="lead"/>'
+        yield text(end + 12, placed + 4, short(name, frame.right - 14, SIZE), style=f"f{i % 8} strong")

@@ -1,0 +1,200 @@
+"""A comparison's result as the report reads it: what is there, in the order in which people want it.
+
+`compare` may leave out whatever it did not measure; nothing here invents it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from nightfit.metrics import HIGHER_IS_BETTER, SCORES
+
+MIN_SMOOTH, SMOOTH_SHARE = 7, 40
+"""A point of a curve is the mean of seven nights, or of a fortieth of all if that is more: single nights are noisy."""
+
+FAR = 4.0
+"""What is beyond four times the median lies off the scale of a figure: one that failed must not flatten the others."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One model against another: the difference of their losses, as shares of the other's, with its 95 % interval.
+
+    `verdict` is of the model: better, worse, same (within the margin) or unclear.
+    """
+
+    model: str
+    against: str
+    relative: float
+    low: float
+    high: float
+    margin: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The JSON of a comparison."""
+
+    json: Mapping[str, Any]
+
+    @property
+    def models(self) -> Mapping[str, Mapping[str, Any]]:
+        """Every model's figures, in the order given."""
+        found: Mapping[str, Mapping[str, Any]] = self.json["models"]
+        return found
+
+    @property
+    def score(self) -> str:
+        """The score that decides; lower is better."""
+        return str(self.json.get("score") or next(iter(SCORES[self.json["task"]])))
+
+    @property
+    def scored(self) -> dict[str, str]:
+        """The scores of the task, the one that decides first, and what people call them."""
+        labels = SCORES[self.json["task"]]
+        return {self.score: labels[self.score]} | labels
+
+    @property
+    def label(self) -> str:
+        """What people call the score that decides."""
+        return self.scored[self.score]
+
+    @cached_property
+    def ranked(self) -> list[str]:
+        """The models that have a score, the best first."""
+        return sorted((name for name in self.models if self.value(name) is not None), key=self._loss)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why models have no score."""
+        said = {name: figures.get("failed") for name, figures in self.models.items()}
+        return {name: str(why or "it has no score") for name, why in said.items() if why or name not in self.ranked}
+
+    def _loss(self, name: str) -> float:
+        value = self.value(name)
+        return math.inf if value is None else value
+
+    def value(self, name: str, metric: str = "") -> float | None:
+        """Return a model's figure, the score that decides if none is named; None if it has none."""
+        value = self.models[name].get(metric or self.score)
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+    def index(self, name: str) -> int:
+        """Return a model's place in the order given: its colour and mark."""
+        return list(self.models).index(name)
+
+    @property
+    def best(self) -> str:
+        """The model that scored best; empty where none has a score."""
+        said = self.json.get("best")
+        return str(said) if said in self.ranked else (self.ranked or [""])[0]
+
+    @property
+    def rival(self) -> str:
+        """The model to hold the best against: the reference, or the next best if it is the reference itself."""
+        others = [name for name in self.ranked if name != self.best]
+        reference = self.json.get("reference")
+        return str(reference) if reference in others else (others or [""])[0]
+
+    def pair(self, model: str, against: str) -> Pair | None:
+        """Return how one model does against another, turned round if it was measured the other way; None if not."""
+        for each in self.json.get("pairs") or []:
+            if (each["model"], each["against"]) == (model, against):
+                return self._pair(each)
+        for each in self.json.get("pairs") or []:
+            if (each["model"], each["against"]) == (against, model):
+                turned = {"better": "worse", "worse": "better"}
+                differences = {"difference": -each["difference"], "low": _minus(each["high"]), "high": _minus(each["low"])}
+                verdict = turned.get(each["verdict"], each["verdict"])
+                return self._pair({**each, **differences, "model": model, "against": against, "verdict": verdict})
+        return None
+
+    def _pair(self, each: Mapping[str, Any]) -> Pair | None:
+        base = self._row_loss(each["against"])
+        if not base or each["low"] is None or each["high"] is None:
+            return None
+        shares = (each[name] / base for name in ("difference", "low", "high"))
+        margin = float(self.json.get("protocol", {}).get("margin") or 0)
+        return Pair(each["model"], each["against"], *shares, margin, each["verdict"])
+
+    def _row_loss(self, name: str) -> float | None:
+        """Return the mean loss of a row: what differences are shares of. A quantity's is the squared error."""
+        value = self.value(name)
+        return value * value if value is not None and self.score == "rmse" else value
+
+    @property
+    def as_good(self) -> list[str]:
+        """The models that the best one is not shown to be better than."""
+        pairs = [self.pair(name, self.best) for name in self.ranked if name != self.best]
+        return [pair.model for pair in pairs if pair and pair.verdict != "worse"]
+
+    def cpu_s(self, name: str) -> float | None:
+        """Return a model's CPU seconds of learning and predicting a night, on average; None if not measured."""
+        seconds = [self.value(name, f"{what}_cpu_s") for what in ("learn", "predict")]
+        return sum(s for s in seconds if s is not None) / self.n_nights if any(s is not None for s in seconds) else None
+
+    @property
+    def n_nights(self) -> int:
+        """How many nights were scored."""
+        return int(self.json["nights"])
+
+    @property
+    def nights(self) -> Sequence[Mapping[str, Any]]:
+        """Every scored night."""
+        found: Sequence[Mapping[str, Any]] = self.json["per_night"]
+        return found
+
+    def night_names(self) -> dict[int, str]:
+        """Return what nights are called by their dates, if they were cut by a column of times."""
+        periods = {int(night["night"]): str(night.get("period") or "") for night in self.nights}
+        return {i: text[:10] for i, text in periods.items()} if all(periods.values()) else {}
+
+    @property
+    def drifts(self) -> list[Mapping[str, Any]]:
+        """The nights at which a drift was found, and why."""
+        return list(self.json.get("drifts") or [])
+
+    @property
+    def smooth(self) -> int:
+        """How many nights a point of a curve is the mean of."""
+        return max(MIN_SMOOTH, self.n_nights // SMOOTH_SHARE)
+
+    def curve(self, name: str, metric: str) -> list[tuple[int, float]]:
+        """Return a model's score over the nights as means of `smooth` nights, weighted by their rows.
+
+        The mean of root mean squares is that of the squares. A model that failed ends where it failed.
+        """
+        power = 2 if metric == "rmse" else 1
+        seen: list[tuple[int, float, float]] = []
+        points = []
+        for night in self.nights:
+            value = (night["models"].get(name) or {}).get(metric)
+            if value is None:
+                continue
+            seen.append((int(night["night"]), float(value) ** power, float(night["rows"])))
+            window = seen[-self.smooth :]
+            n = sum(rows for _, _, rows in window)
+            mean = sum(value * rows for _, value, rows in window) / n if n else seen[-1][1]
+            points.append((seen[-1][0], mean ** (1 / power)))
+        return points
+
+
+def _minus(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def off_scale(values: Mapping[str, float]) -> set[str]:
+    """Name the models whose value is too far from the others' to share an axis with them."""
+    ordered = sorted(values.values())
+    limit = FAR * ordered[(len(ordered) - 1) // 2] if ordered else 0.0
+    return {name for name, value in values.items() if value > limit > 0}
+
+
+def better(metric: str) -> str:
+    """Say which end of a score is the good one."""
+    return "higher" if metric in HIGHER_IS_BETTER else "lower"
