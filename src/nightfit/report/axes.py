@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 _STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Parts of a power of ten that people count in."""
@@ -61,7 +62,7 @@ def within(low: float, high: float, *, n: int = 5) -> Axis:
 
 
 def logarithmic(low: float, high: float) -> Axis:
-    """Return an axis of ratios around positive values, marked at 1, 2 and 5 of each power of ten, or at powers alone."""
+    """Return an axis of ratios around positive values, marked at 1, 2, 5 of powers of ten, or at powers."""
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
     every = [part * 10.0**power for power in powers for part in (1, 2, 5)]
     first = max(tick for tick in every if tick <= low)
@@ -79,7 +80,7 @@ def spaced(positions: Iterable[float], gap: float, low: float, high: float) -> l
     [10, 15, 50]
     """
     order = sorted(range(len(placed := list(positions))), key=placed.__getitem__)
-    for before, i in zip(order, order[1:], strict=False):
+    for before, i in pairwise(order):
         placed[i] = max(placed[i], placed[before] + gap)
     limit = high
     for i in reversed(order):

@@ -7,7 +7,7 @@ from functools import partial
 
 from nightfit.report.axes import Axis, linear, logarithmic
 from nightfit.report.result import Result, off_scale
-from nightfit.report.svg import Figure, Frame, drawing, mark, polyline, short, text, width_of
+from nightfit.report.svg import N_COLOURS, Figure, Frame, drawing, mark, polyline, short, text, width_of
 from nightfit.report.words import score, seconds
 
 _RATIO = 6.0
@@ -20,7 +20,9 @@ Spot = tuple[float, float, float, float]
 
 def costs(result: Result) -> Figure | None:
     """Return the figure; None where fewer than two models have a cost."""
-    found = {name: (cost, value) for name in result.ranked if (cost := result.cpu_s(name)) and (value := result.value(name))}
+    found = {
+        name: (cost, value) for name in result.ranked if (cost := result.cpu_s(name)) and (value := result.value(name))
+    }
     if len(found) < 2:  # noqa: PLR2004 - one point compares nothing
         return None
     out = off_scale({name: value for name, (_, value) in found.items()})
@@ -45,9 +47,7 @@ def _front(points: Mapping[str, tuple[float, float]]) -> list[str]:
     return front
 
 
-def _draw(
-    result: Result, points: Mapping[str, tuple[float, float]], front: list[str], alt: str, width: int
-) -> str:
+def _draw(result: Result, points: Mapping[str, tuple[float, float]], front: list[str], alt: str, width: int) -> str:
     xs, ys = zip(*points.values(), strict=True)
     x_axis = _cost_axis(min(xs), max(xs), max(width // 110, 3))
     pad = 0.08 * (max(ys) - min(ys))
@@ -57,8 +57,8 @@ def _draw(
         frame.grid("CPU seconds a night, learning and predicting"),
         text(frame.left - 45, 13, result.label),
         polyline([placed[name] for name in front], 'class="lead"') if len(front) > 1 else "",
-        *(mark(result.index(name), x, y, f"{name}: {result.label} {score(points[name][1])}, {seconds(points[name][0])} a night")
-          for name, (x, y) in placed.items()),
+        *(mark(result.index(name), *placed[name], f"{name}: {result.label} {score(value)}, {seconds(cost)} a night")
+          for name, (cost, value) in points.items()),
         *_names(result, placed, frame),
     ]  # fmt: skip
     return drawing(width, frame.height, parts, alt)
@@ -75,15 +75,15 @@ def _names(result: Result, placed: Mapping[str, tuple[float, float]], frame: Fra
         words = short(name, 0.4 * frame.width)
         spot = min(_spots(x, y, width_of(words)), key=lambda spot: _covered(spot, taken, frame))
         taken.append(spot)
-        yield text(spot[0], spot[3] - 3, words, style=f"f{result.index(name) % 8} strong")
+        yield text(spot[0], spot[3] - 3, words, style=f"f{result.index(name) % N_COLOURS} strong")
 
 
 def _spots(x: float, y: float, width: float) -> Iterator[Spot]:
     """Yield places for a name, the better ones first: beside the mark, above and below it, then farther off."""
     for far in (0, 14, 28, 42):
         for left, top in (
-            (x + 9, y - 7 - far), (x - 9 - width, y - 7 - far), (x - width / 2, y - 23 - far), (x - width / 2, y + 9 + far),
-            (x + 9, y - 7 + far), (x - 9 - width, y - 7 + far),
+            (x + 9, y - 7 - far), (x - 9 - width, y - 7 - far), (x - width / 2, y - 23 - far),
+            (x - width / 2, y + 9 + far), (x + 9, y - 7 + far), (x - 9 - width, y - 7 + far),
         ):  # fmt: skip
             yield left, top, left + width, top + _HIGH
 
@@ -93,7 +93,8 @@ def _covered(spot: Spot, taken: Iterable[Spot], frame: Frame) -> float:
     outside = spot[0] < frame.left or spot[2] > frame.width - 2 or spot[1] < frame.top - 8
     outside |= spot[3] > frame.height - frame.bottom
     overlaps = (
-        max(min(spot[2], other[2]) - max(spot[0], other[0]), 0) * max(min(spot[3], other[3]) - max(spot[1], other[1]), 0)
+        max(min(spot[2], other[2]) - max(spot[0], other[0]), 0)
+        * max(min(spot[3], other[3]) - max(spot[1], other[1]), 0)
         for other in taken
     )
     return sum(overlaps) + 1e4 * outside

@@ -8,9 +8,10 @@ from html import escape
 
 from nightfit.report.axes import Axis, linear, spaced, within
 from nightfit.report.result import Result, better, off_scale
-from nightfit.report.svg import SIZE, Figure, Frame, drawing, line, line_class, polyline, short, text, width_of
+from nightfit.report.svg import N_COLOURS, Figure, Frame, drawing, line, line_class, polyline, short, text, width_of
 from nightfit.report.words import score
 
+NONE: Mapping[int, str] = {}
 Points = Sequence[tuple[float, float]]
 
 _LINE = 15
@@ -32,6 +33,7 @@ def curves(result: Result, metric: str) -> Figure | None:
         f"Means of {result.smooth} nights; every night was predicted before it was learned. "
         f"{better(metric).capitalize()} is better."
         + (" Dotted: a drift was found in that night." if result.drifts else "")
+        + (" A cross: it failed there." if _ends_early(drawn) else "")
         + (f" Too far off to be drawn: {', '.join(sorted(out))}." if out else "")
     )
     ends = ", ".join(f"{name} {score(points[-1][1])}" for name, points in drawn.items())
@@ -39,7 +41,11 @@ def curves(result: Result, metric: str) -> Figure | None:
     lines = {name: (result.index(name), points) for name, points in drawn.items()}
     names, drifts = result.night_names(), {int(d["night"]): str(d.get("why") or "drift") for d in result.drifts}
     title = f"{label[0].upper()}{label[1:]}, night by night"
-    return Figure(metric.replace("_", "-"), title, alt, note, partial(draw, lines, alt, "night", names, drifts))
+    return Figure(metric.replace("_", "-"), title, alt, note, partial(draw, lines, alt=alt, names=names, drifts=drifts))
+
+
+def _ends_early(lines: Mapping[str, Points]) -> bool:
+    return len({points[-1][0] for points in lines.values()}) > 1
 
 
 def _middle(points: Points) -> float:
@@ -48,11 +54,12 @@ def _middle(points: Points) -> float:
 
 def draw(
     lines: Mapping[str, tuple[int, Points]],
-    alt: str,
-    x_title: str,
-    names: Mapping[int, str],
-    drifts: Mapping[int, str],
     width: int,
+    *,
+    alt: str,
+    x_title: str = "night",
+    names: Mapping[int, str] = NONE,
+    drifts: Mapping[int, str] = NONE,
 ) -> str:
     """Draw lines, each with its place (colour and dashes) and points, over whole numbers that `names` may name."""
     right = min(max(width_of(name) for name in lines) + 26, 0.3 * width)
@@ -113,10 +120,20 @@ def _drift_marks(drifts: Mapping[int, str], frame: Frame) -> Iterator[str]:
 
 def _end_labels(lines: Mapping[str, tuple[int, Points]], frame: Frame) -> Iterator[str]:
     """Yield the names of the lines beside their ends, moved apart, with a thin line to each."""
-    end = frame.width - frame.right
-    low, high = frame.top, frame.height - frame.bottom
-    at = [min(max(frame.y(points[-1][1]), low), high) for _, points in lines.values()]
-    for (name, (i, points)), y, placed in zip(lines.items(), at, spaced(at, _LINE, low, high), strict=True):
-        start = frame.x(points[-1][0]) if len(points) > 1 else end
-        yield f'<path d="M{start:.1f} {y:.1f}L{end + 8:.1f} {placed:.1f}" class="lead"/>'
-        yield text(end + 12, placed + 4, short(name, frame.right - 14, SIZE), style=f"f{i % 8} strong")
+    end, low, high = frame.width - frame.right, frame.top, frame.height - frame.bottom
+    whole = {name: (i, min(max(frame.y(points[-1][1]), low), high)) for name, (i, points) in lines.items()
+             if _is_whole(points, frame)}  # fmt: skip
+    at = [y for _, y in whole.values()]
+    for (name, (i, y)), placed in zip(whole.items(), spaced(at, _LINE, low, high), strict=True):
+        yield f'<path d="M{end:.1f} {y:.1f}L{end + 9:.1f} {placed:.1f}" class="lead"/>'
+        yield text(end + 12, placed + 4, short(name, frame.right - 14), style=f"f{i % N_COLOURS} strong")
+    for name, (i, points) in lines.items():
+        if name not in whole:
+            x, y = frame.x(points[-1][0]), frame.y(points[-1][1])
+            yield text(x, y + 4, "\N{MULTIPLICATION SIGN}", anchor="middle", style=f"f{i % N_COLOURS} strong")
+            yield text(x + 8, max(y - 6, low + 8), short(name, end - x - 8), style=f"f{i % N_COLOURS} strong")
+
+
+def _is_whole(points: Points, frame: Frame) -> bool:
+    """Say whether a line reaches the last night; one that ends before is of a model that failed."""
+    return points[-1][0] >= frame.x_axis.high or len(points) == 1

@@ -57,7 +57,9 @@ def save(drawn: Sequence[Figure], folder: Path) -> list[Path]:
             path.with_suffix(".png").write_bytes(_png(svg))
             written += [path.with_suffix(".svg"), path.with_suffix(".png")]
     except OSError as error:
-        raise DataError(f"--figures must be writable, however {folder}: {error.strerror}; name another folder") from None
+        raise DataError(
+            f"--figures must be writable, however {folder}: {error.strerror}; name another folder"
+        ) from None
     return written
 
 

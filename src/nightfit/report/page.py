@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
 from nightfit.report.figures import figures
 from nightfit.report.forest import VERDICTS, interval
 from nightfit.report.html import Cell, facts, figure, folded, number, page, paragraph, section, table, tiles
-from nightfit.report.result import Result, better
+from nightfit.report.result import Pair, Result, better
 from nightfit.report.verdict import sentence
 from nightfit.report.verdict import tiles as answers
 from nightfit.report.words import percent, score, seconds, size
@@ -19,12 +20,13 @@ N_ROWS = 1000
 """Rows of the table of nights: of more nights a row is the mean of several."""
 
 _Said = Callable[[float], str]
+Column = tuple[str, dict[str, Cell]]
+"""A column's heading, and its cell for each model."""
 
 
-def comparison(json: Mapping[str, Any], *, title: str) -> str:
+def comparison(result: Mapping[str, Any], *, title: str) -> str:
     """Return the page of what `compare.compare` returns."""
-    result = Result(json)
-    return page(f"nightfit compare: {title}", _parts(result))
+    return page(f"nightfit compare: {title}", _parts(Result(result)))
 
 
 def _parts(result: Result) -> Iterator[str]:
@@ -54,24 +56,31 @@ _COSTS: dict[str, tuple[str, _Said]] = {
 
 
 def _models(result: Result) -> str:
-    columns = [_score_column(result, metric, label) for metric, label in result.scored.items()]
-    columns += [_column(result, label, say, lambda name, key=key: result.value(name, key))  # type: ignore[misc]
-                for key, (label, say) in _COSTS.items()]  # fmt: skip
+    """Return the models' scores, and below them what they cost and how they behave."""
+    first, *others = (_score_column(result, metric, label) for metric, label in result.scored.items())
     cpu = [_column(result, f"{what} a night", seconds, _per_night(result, f"{key}_cpu_s"))
            for what, key in (("learning", "learn"), ("predicting", "predict"))]  # fmt: skip
-    against = _against_best(result)
-    shown = [*columns[:1], *against, *columns[1 : len(result.scored)], *cpu, *columns[len(result.scored) :]]
-    shown = [(head, cells) for head, cells in shown if any(cell.words != "-" for cell in cells.values())]
+    more = [_column(result, label, say, partial(result.value, metric=key)) for key, (label, say) in _COSTS.items()]
+    scored = f"Scores of all {result.json['rows']:,} predicted rows, the best model first"
+    return _columns(result, scored, [first, *_against_best(result), *others]) + _columns(
+        result, "What a night costs, in CPU time, and how the models behave", [*cpu, *more]
+    )
+
+
+def _columns(result: Result, caption: str, columns: Sequence[Column]) -> str:
+    """Return a table of the columns that say anything; nothing if none does."""
+    shown = [(head, cells) for head, cells in columns if any(cell.words not in {"", "-"} for cell in cells.values())]
+    heads = ["model", *(head for head, _ in shown)]
     rows = [[Cell(name), *(cells[name] for _, cells in shown)] for name in [*result.ranked, *_unranked(result)]]
-    caption = f"Scores of all {result.json['rows']:,} predicted rows, the best model first; seconds are CPU time"
-    return table(caption, ["model", *(head for head, _ in shown)], rows)
+    return (
+        table(caption, heads, rows, words=[i for i, head in enumerate(heads) if head in {"model", "so"}])
+        if shown
+        else ""
+    )
 
 
 def _unranked(result: Result) -> list[str]:
     return [name for name in result.models if name not in result.ranked]
-
-
-Column = tuple[str, dict[str, Cell]]
 
 
 def _score_column(result: Result, metric: str, label: str) -> Column:
@@ -96,14 +105,19 @@ def _per_night(result: Result, key: str) -> Callable[[str], float | None]:
 
 def _against_best(result: Result) -> list[Column]:
     """Return what the intervals say; nothing where there are none."""
-    pairs = {name: result.pair(name, result.best) for name in result.models if name != result.best}
+    pairs = {name: result.pair(result.best, name) for name in result.models if name != result.best}
     if not any(pairs.values()):
         return []
     said = {name: number(p.relative, f"{percent(p.relative, sign=True)} ({interval(p)})") if p else Cell("-")
             for name, p in pairs.items()}  # fmt: skip
-    verdicts = {name: Cell(VERDICTS[p.verdict]) if p else Cell("-") for name, p in pairs.items()}
-    best = {result.best: Cell("the best", -1e9)}
-    return [(f"loss against {result.best}", {**said, **best}), ("which is", {**verdicts, **best})]
+    verdicts = {name: Cell(_so(p)) if p else Cell("-") for name, p in pairs.items()}
+    best = {result.best: Cell("")}
+    return [(f"{result.best} against it", {**best, **said}), ("so", {**best, **verdicts})]
+
+
+def _so(pair: Pair) -> str:
+    is_told_apart = pair.verdict in {"better", "worse"}
+    return f"{pair.model} is {pair.verdict}" if is_told_apart else VERDICTS[pair.verdict]
 
 
 def _nights(result: Result) -> str:
@@ -113,16 +127,14 @@ def _nights(result: Result) -> str:
     periods = bool(result.night_names())
     rows = []
     for group in groups:
-        first, last = group[0], group[-1]
         numbers = [int(night["night"]) for night in group]
         name = f"{numbers[0]}" if len(group) == 1 else f"{numbers[0]} to {numbers[-1]}"
         found = "; ".join(drifts[i] for i in numbers if i in drifts)
         n = sum(int(night["rows"]) for night in group)
-        when = [Cell(str(first["period"])[:16])] if periods else []
+        when = [Cell(str(group[0]["period"])[:16])] if periods else []
         values = [_mean(group, name, result.score) for name in result.models]
         rows.append([Cell(name, numbers[0]), *when, number(n, f"{n:,}"), *(number(v, score(v)) for v in values),
                      *([Cell(found, style="bad")] if drifts else [])])  # fmt: skip
-        assert last is not None
     head = ["night", *(["from"] if periods else []), "rows", *result.models, *(["drift"] if drifts else [])]
     means = f" Rows are means of {every} nights." if every > 1 else ""
     caption = f"{result.label[0].upper()}{result.label[1:]} of every night, before it was learned.{means}"
@@ -130,7 +142,7 @@ def _nights(result: Result) -> str:
     return table(caption, head, rows, words=words, tall=True)
 
 
-def _mean(group: list[Mapping[str, Any]], model: str, metric: str) -> float | None:
+def _mean(group: Sequence[Mapping[str, Any]], model: str, metric: str) -> float | None:
     found = [(night["models"].get(model) or {}).get(metric) for night in group]
     values = [float(value) for value in found if value is not None]
     return sum(values) / len(values) if values else None
@@ -155,10 +167,18 @@ def _protocol(result: Result) -> str:
         **{name: str(version) for name, version in (told.get("versions") or {}).items()},
     }
     command = told.get("command")
-    configs = {name: {"kind": m.get("kind"), **(m.get("config") or {})} for name, m in result.models.items() if m.get("config")}
+    configs = {
+        name: {"kind": m["kind"], **(m.get("config") or {})} for name, m in result.models.items() if m.get("kind")
+    }
     parts = [
         f"<pre>{escape(str(command))}</pre>" if command else "",
         facts([(what, str(value)) for what, value in rows.items() if value], "How it was done"),
-        *(f"<h3>{escape(name)}</h3><pre>{escape(json.dumps(config, indent=1))}</pre>" for name, config in configs.items()),
+        facts([(name, _settings(config)) for name, config in configs.items()], "Settings of the models")
+        if configs
+        else "",
     ]
     return section("To make it again", *parts, style="pages")
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in config.items())

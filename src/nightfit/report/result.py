@@ -22,7 +22,7 @@ FAR = 4.0
 
 @dataclass(frozen=True)
 class Pair:
-    """One model against another: the difference of their losses, as shares of the other's, with its 95 % interval.
+    """One model against another: the difference of their scores, as a share of the other's, with its 95 % interval.
 
     `verdict` is of the model: better, worse, same (within the margin) or unclear.
     """
@@ -109,7 +109,11 @@ class Result:
         for each in self.json.get("pairs") or []:
             if (each["model"], each["against"]) == (against, model):
                 turned = {"better": "worse", "worse": "better"}
-                differences = {"difference": -each["difference"], "low": _minus(each["high"]), "high": _minus(each["low"])}
+                differences = {
+                    "difference": -each["difference"],
+                    "low": _minus(each["high"]),
+                    "high": _minus(each["low"]),
+                }
                 verdict = turned.get(each["verdict"], each["verdict"])
                 return self._pair({**each, **differences, "model": model, "against": against, "verdict": verdict})
         return None
@@ -118,9 +122,13 @@ class Result:
         base = self._row_loss(each["against"])
         if not base or each["low"] is None or each["high"] is None:
             return None
-        shares = (each[name] / base for name in ("difference", "low", "high"))
-        margin = float(self.json.get("protocol", {}).get("margin") or 0)
-        return Pair(each["model"], each["against"], *shares, margin, each["verdict"])
+        mean, low, high = (self._share(each[name] / base) for name in ("difference", "low", "high"))
+        margin = self._share(float((self.json.get("protocol") or {}).get("margin") or 0))
+        return Pair(each["model"], each["against"], mean, low, high, margin, each["verdict"])
+
+    def _share(self, of_loss: float) -> float:
+        """Return a difference of losses as one of scores: the root of the squared error is what people are told."""
+        return math.sqrt(max(1 + of_loss, 0)) - 1 if self.score == "rmse" else of_loss
 
     def _row_loss(self, name: str) -> float | None:
         """Return the mean loss of a row: what differences are shares of. A quantity's is the squared error."""
@@ -130,8 +138,8 @@ class Result:
     @property
     def as_good(self) -> list[str]:
         """The models that the best one is not shown to be better than."""
-        pairs = [self.pair(name, self.best) for name in self.ranked if name != self.best]
-        return [pair.model for pair in pairs if pair and pair.verdict != "worse"]
+        pairs = [self.pair(self.best, name) for name in self.ranked if name != self.best]
+        return [pair.against for pair in pairs if pair and pair.verdict != "better"]
 
     def cpu_s(self, name: str) -> float | None:
         """Return a model's CPU seconds of learning and predicting a night, on average; None if not measured."""

@@ -39,7 +39,7 @@ SIZE = 12
 STYLE = (
     f".fig text {{ fill: var(--soft); font-family: {FONT}; font-size: {SIZE}px; }}\n"
     ".fig .strong { font-weight: 600; } .fig .ink { fill: var(--ink); } .fig .band { fill: var(--band); }\n"
-    ".fig .strong, .fig .ink { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }\n"
+    ".fig .strong, .fig .ink { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }\n"
     ".fig .grid { stroke: var(--line); } .fig .axis { stroke: var(--soft); } .fig .paper { fill: var(--paper); }\n"
     ".fig .drift { stroke: var(--bad); stroke-dasharray: 2 4; } .fig .bad { fill: var(--bad); }\n"
     ".fig .good { fill: var(--good); } .fig .lead { stroke: var(--soft); stroke-width: .7; fill: none; }\n"
@@ -80,7 +80,7 @@ def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{style}"/>'
 
 
-def box(x: float, y: float, width: float, height: float, style: str, words: str = "") -> str:
+def box(x: float, y: float, width: float, height: float, *, style: str, words: str = "") -> str:
     """Return a rectangle; `words` are shown when it is pointed at."""
     shape = f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}" class="{style}"'
     return f"{shape}><title>{escape(words)}</title></rect>" if words else f"{shape}/>"

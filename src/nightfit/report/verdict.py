@@ -79,4 +79,8 @@ def _cost(result: Result) -> Tile:
         str(told.get("text") or ""),
         f"memory {peak:,.0f} MiB at most" if (peak := result.value(best, "peak_mib")) else "",
     ]
-    return "At what cost", f"{seconds(cost)} of CPU a night", "; ".join(filter(None, more)) or "learning and predicting"
+    return (
+        "At what cost, a night",
+        f"{seconds(cost)} of CPU",
+        "; ".join(filter(None, more)) or "learning and predicting",
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+MINUS = "\N{MINUS SIGN}"
+
 
 def seconds(value: float | None) -> str:
     """Say a duration in a unit that fits.
@@ -24,12 +26,12 @@ def _figures(value: float) -> str:
 def percent(share: float, *, sign: bool = False) -> str:
     """Say a share.
 
-    >>> percent(-0.1843, sign=True), percent(0.5), percent(3.2)
-    ('−18.4 %', '50.0 %', '320 %')
+    >>> percent(0.1843, sign=True), percent(0.5), percent(3.2)
+    ('+18.4 %', '50.0 %', '320 %')
     """
     value = 100 * share
     words = f"{abs(value):,.0f}" if abs(value) >= 100 else f"{abs(value):.1f}"  # noqa: PLR2004 - beyond a hundred
-    minus = "−" if value < 0 and float(words.replace(",", "")) else "+" if sign else ""
+    minus = MINUS if value < 0 and float(words.replace(",", "")) else "+" if sign else ""
     return f"{minus}{words} %"
 
 
