@@ -38,6 +38,10 @@ def check_figures() -> None:
             "--figures needs the library that renders PNG, however resvg-py is not installed; "
             "pip install 'nightfit[figures]'"
         ) from None
+    if _png('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><text y="9">m</text></svg>') == _png(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>'
+    ):
+        raise ConfigError("--figures needs a font, however this machine has none; install one, as fonts-dejavu-core")
 
 
 def write_figures(result: Mapping[str, Any], folder: Path) -> list[Path]:

@@ -61,13 +61,15 @@ def _draw(result: Result, pairs: Sequence[Pair], alt: str, width: int) -> str:
     frame = Frame(width, _ROW * len(pairs) + 62, axis, linear(0, 1), left=14, right=beside, top=10, bottom=48)
     bottom = frame.height - frame.bottom
     start, end = (frame.x(100 * side * margin) for side in (-1, 1))
-    words = f"percent of the other's {result.label}"
+    lead, words = f"← {short(result.best, 0.25 * width)} is better", f"percent of the other's {result.label}"
+    if width_of(lead + words) > width - 40:
+        words = "percent"
     parts = [
         box(start, frame.top, end - start, bottom - frame.top, style="band"),
         *(line(frame.x(tick), frame.top, frame.x(tick), bottom, "grid") for tick in axis.ticks),
         *(text(frame.x(tick), bottom + 17, axis.text(tick), anchor="middle") for tick in axis.ticks),
         line(frame.x(0), frame.top, frame.x(0), bottom, "axis"),
-        text(frame.left, frame.height - 6, f"← {short(result.best, 0.3 * width)} is better"),
+        text(frame.left, frame.height - 6, lead),
         text(width - frame.right, frame.height - 6, words, anchor="end"),
     ]
     rows = (part for i, pair in enumerate(pairs) for part in _row(result.index(pair.against), pair, frame, i))

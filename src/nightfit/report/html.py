@@ -93,10 +93,11 @@ def table(
     styles = ["" if i in words else "n" for i in range(len(head))]
     heads = "".join(f'<th scope="col" class="{s}">{escape(name)}</th>' for name, s in zip(head, styles, strict=True))
     body = "".join(f"<tr>{_row(row, styles)}</tr>\n" for row in rows)
-    scroll = f'<div class="scroll{" tall" * tall}" tabindex="0" role="region" aria-label="{escape(caption)}">'
+    said = escape(caption)
+    scroll = f'<div class="scroll{" tall" * tall}" tabindex="0" role="region" aria-label="{said}">'
     return (
-        f'{scroll}<table class="sorts"><caption>{escape(caption)}</caption><thead><tr>{heads}</tr></thead>'
-        f"<tbody>\n{body}</tbody></table></div>"
+        f'<p class="caption">{said}</p>{scroll}'
+        f'<table class="sorts" aria-label="{said}"><thead><tr>{heads}</tr></thead><tbody>\n{body}</tbody></table></div>'
     )
 
 
@@ -118,4 +119,5 @@ def number(value: float | None, words: str, *, is_best: bool = False) -> Cell:
 def facts(rows: Iterable[tuple[str, str]], caption: str) -> str:
     """Return a table of two columns: what, and its value."""
     body = "".join(f'<tr><th scope="row">{escape(what)}</th><td>{escape(value)}</td></tr>' for what, value in rows)
-    return f"<table><caption>{escape(caption)}</caption><tbody>{body}</tbody></table>"
+    said = escape(caption)
+    return f'<p class="caption">{said}</p><table class="facts" aria-label="{said}"><tbody>{body}</tbody></table>'
