@@ -21,7 +21,7 @@ Spot = tuple[float, float, float, float]
 def costs(result: Result) -> Figure | None:
     """Return the figure; None where fewer than two models have a cost."""
     found = {
-        name: (cost, value) for name in result.ranked if (cost := result.cpu_s(name)) and (value := result.value(name))
+        name: (cost, value) for name in result.ranked if (cost := result.cost_s(name)) and (value := result.value(name))
     }
     if len(found) < 2:  # noqa: PLR2004 - one point compares nothing
         return None
@@ -32,7 +32,7 @@ def costs(result: Result) -> Figure | None:
         f"Left is cheaper, lower is better. The line joins the models that no other beats in both: {', '.join(front)}."
         + (f" Too far off to be drawn: {', '.join(f'{n} ({score(found[n][1])})' for n in sorted(out))}." if out else "")
     )
-    alt = f"CPU time a night and {result.label}: " + ", ".join(
+    alt = f"seconds a night and {result.label}: " + ", ".join(
         f"{name} {seconds(cost)}, {score(value)}" for name, (cost, value) in points.items()
     )
     return Figure("costs", "What it costs", alt, note, partial(_draw, result, points, front, alt))
@@ -54,7 +54,7 @@ def _draw(result: Result, points: Mapping[str, tuple[float, float]], front: list
     frame = Frame(width, 320, x_axis, linear(min(ys) - pad, max(ys) + pad), right=20, top=26)
     placed = {name: (frame.x(cost), frame.y(value)) for name, (cost, value) in points.items()}
     parts = [
-        frame.grid("CPU seconds a night, learning and predicting"),
+        frame.grid("seconds a night, learning and predicting"),
         text(frame.left - 45, 13, result.label),
         polyline([placed[name] for name in front], 'class="lead"') if len(front) > 1 else "",
         *(mark(result.index(name), *placed[name], f"{name}: {result.label} {score(value)}, {seconds(cost)} a night")

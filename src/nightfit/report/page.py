@@ -11,7 +11,7 @@ from typing import Any
 from nightfit.report.figures import figures
 from nightfit.report.forest import VERDICTS, interval
 from nightfit.report.html import Cell, facts, figure, folded, number, page, paragraph, section, table, tiles
-from nightfit.report.result import Pair, Result, better
+from nightfit.report.result import Result, better
 from nightfit.report.verdict import sentence
 from nightfit.report.verdict import tiles as answers
 from nightfit.report.words import percent, score, seconds, size
@@ -61,9 +61,10 @@ def _models(result: Result) -> str:
     cpu = [_column(result, f"{what} a night", seconds, _per_night(result, f"{key}_cpu_s"))
            for what, key in (("learning", "learn"), ("predicting", "predict"))]  # fmt: skip
     more = [_column(result, label, say, partial(result.value, metric=key)) for key, (label, say) in _COSTS.items()]
+    recovered = "recovered from drifts", {n: Cell(str(m.get("recovered") or "-")) for n, m in result.models.items()}
     scored = f"Scores of all {result.json['rows']:,} predicted rows, the best model first"
-    return _columns(result, scored, [first, *_against_best(result), *others]) + _columns(
-        result, "What a night costs, in CPU time, and how the models behave", [*cpu, *more]
+    return _columns(result, scored, [first, *_spread(result), *_against_best(result), *others]) + _columns(
+        result, "What a night costs, in CPU time, and how the models behave", [*cpu, *more, recovered]
     )
 
 
@@ -73,7 +74,7 @@ def _columns(result: Result, caption: str, columns: Sequence[Column]) -> str:
     heads = ["model", *(head for head, _ in shown)]
     rows = [[Cell(name), *(cells[name] for _, cells in shown)] for name in [*result.ranked, *_unranked(result)]]
     return (
-        table(caption, heads, rows, words=[i for i, head in enumerate(heads) if head in {"model", "so"}])
+        table(caption, heads, rows, words=[i for i, head in enumerate(heads) if head in {"model", "which is"}])
         if shown
         else ""
     )
@@ -103,21 +104,22 @@ def _per_night(result: Result, key: str) -> Callable[[str], float | None]:
     return mean
 
 
+def _spread(result: Result) -> list[Column]:
+    """Return the standard deviation of the score over the seeds, where there are several."""
+    spreads = {name: (m.get("spread") or {}).get(result.score) for name, m in result.models.items()}
+    return [("over seeds ±", {name: number(value, score(value)) for name, value in spreads.items()})]
+
+
 def _against_best(result: Result) -> list[Column]:
     """Return what the intervals say; nothing where there are none."""
-    pairs = {name: result.pair(result.best, name) for name in result.models if name != result.best}
-    if not any(pairs.values()):
+    if not result.against_best:
         return []
-    said = {name: number(p.relative, f"{percent(p.relative, sign=True)} ({interval(p)})") if p else Cell("-")
-            for name, p in pairs.items()}  # fmt: skip
-    verdicts = {name: Cell(_so(p)) if p else Cell("-") for name, p in pairs.items()}
-    best = {result.best: Cell("")}
-    return [(f"{result.best} against it", {**best, **said}), ("so", {**best, **verdicts})]
-
-
-def _so(pair: Pair) -> str:
-    is_told_apart = pair.verdict in {"better", "worse"}
-    return f"{pair.model} is {pair.verdict}" if is_told_apart else VERDICTS[pair.verdict]
+    said, so = {name: Cell("-") for name in result.models}, {name: Cell("-") for name in result.models}
+    said[result.best], so[result.best] = Cell("the best", -1), Cell("")
+    for name, pair in result.against_best.items():
+        said[name] = number(pair.relative, f"{percent(pair.relative, sign=True)} ({interval(pair)})")
+        so[name] = Cell(VERDICTS[pair.verdict])
+    return [(f"more than {result.best}", said), ("which is", so)]
 
 
 def _nights(result: Result) -> str:

@@ -95,28 +95,26 @@ class Result:
         return str(said) if said in self.ranked else (self.ranked or [""])[0]
 
     @property
-    def rival(self) -> str:
-        """The model to hold the best against: the reference, or the next best if it is the reference itself."""
-        others = [name for name in self.ranked if name != self.best]
-        reference = self.json.get("reference")
-        return str(reference) if reference in others else (others or [""])[0]
+    def next(self) -> str:
+        """The model that scored next to the best; empty where there is none."""
+        return next((name for name in self.ranked if name != self.best), "")
+
+    @property
+    def take(self) -> str:
+        """The model to take: the best, or the cheapest of those that are shown to be as good within the margin."""
+        as_good = [name for name, pair in self.against_best.items() if pair.verdict == "same"]
+        return min([self.best, *as_good], key=lambda name: self.cost_s(name) or math.inf) if self.best else ""
+
+    @cached_property
+    def against_best(self) -> dict[str, Pair]:
+        """How each other model does against the best one, as far as that was measured."""
+        pairs = {name: self.pair(name, self.best) for name in self.ranked if name != self.best}
+        return {name: pair for name, pair in pairs.items() if pair}
 
     def pair(self, model: str, against: str) -> Pair | None:
-        """Return how one model does against another, turned round if it was measured the other way; None if not."""
-        for each in self.json.get("pairs") or []:
-            if (each["model"], each["against"]) == (model, against):
-                return self._pair(each)
-        for each in self.json.get("pairs") or []:
-            if (each["model"], each["against"]) == (against, model):
-                turned = {"better": "worse", "worse": "better"}
-                differences = {
-                    "difference": -each["difference"],
-                    "low": _minus(each["high"]),
-                    "high": _minus(each["low"]),
-                }
-                verdict = turned.get(each["verdict"], each["verdict"])
-                return self._pair({**each, **differences, "model": model, "against": against, "verdict": verdict})
-        return None
+        """Return how one model does against another; None if that was not measured."""
+        pairs = self.json.get("pairs") or []
+        return next((self._pair(each) for each in pairs if (each["model"], each["against"]) == (model, against)), None)
 
     def _pair(self, each: Mapping[str, Any]) -> Pair | None:
         base = self._row_loss(each["against"])
@@ -135,16 +133,13 @@ class Result:
         value = self.value(name)
         return value * value if value is not None and self.score == "rmse" else value
 
-    @property
-    def as_good(self) -> list[str]:
-        """The models that the best one is not shown to be better than."""
-        pairs = [self.pair(self.best, name) for name in self.ranked if name != self.best]
-        return [pair.against for pair in pairs if pair and pair.verdict != "better"]
-
-    def cpu_s(self, name: str) -> float | None:
-        """Return a model's CPU seconds of learning and predicting a night, on average; None if not measured."""
-        seconds = [self.value(name, f"{what}_cpu_s") for what in ("learn", "predict")]
-        return sum(s for s in seconds if s is not None) / self.n_nights if any(s is not None for s in seconds) else None
+    def cost_s(self, name: str) -> float | None:
+        """Return the seconds of a model's night, learned and predicted: tonight's, or the mean; None if not measured."""
+        told = (self.json.get("costs") or {}).get(name) or {}
+        if told.get("tonight_s") is not None:
+            return float(told["tonight_s"])
+        seconds = [s for what in ("learn", "predict") if (s := self.value(name, f"{what}_cpu_s")) is not None]
+        return sum(seconds) / self.n_nights if seconds else None
 
     @property
     def n_nights(self) -> int:
@@ -190,10 +185,6 @@ class Result:
             mean = sum(value * rows for _, value, rows in window) / n if n else seen[-1][1]
             points.append((seen[-1][0], mean ** (1 / power)))
         return points
-
-
-def _minus(value: float | None) -> float | None:
-    return None if value is None else -value
 
 
 def off_scale(values: Mapping[str, float]) -> set[str]:

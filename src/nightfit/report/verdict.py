@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from nightfit.report.forest import interval
-from nightfit.report.result import Pair, Result
+from nightfit.report.result import Result
 from nightfit.report.words import percent, score, seconds, times
 
 Tile = tuple[str, str, str]
@@ -15,72 +17,83 @@ def sentence(result: Result) -> str:
     said = result.json.get("verdict")
     if said:
         return str(said)
-    best, rival = result.best, result.rival
-    if not best:
+    if not result.best:
         return "No model has a score: all of them failed."
-    lead = f"{best} has the lowest {result.label}, {score(result.value(best))}"
-    if not rival:
+    lead = f"{result.best} has the lowest {result.label}, {score(result.value(result.best))}"
+    if not result.next:
         return f"{lead}; there is no other to hold it against."
-    more = _ratio(result, rival, best)
-    by = f" ({percent(more - 1)} more)" if more else ""
-    return f"{lead}; {rival}'s is {score(result.value(rival))}{by}. No interval says how sure that is."
+    return f"{lead}; the next is {_more(result, result.next)}. No interval says how sure that is."
 
 
-def _ratio(result: Result, model: str, against: str, metric: str = "") -> float | None:
-    value, other = result.value(model, metric), result.value(against, metric)
-    return value / other if value is not None and other else None
+def _more(result: Result, name: str) -> str:
+    """Say how much more a model loses than the best one."""
+    value, best = result.value(name), result.value(result.best)
+    share = f", {percent(value / best - 1, sign=True)}" if value is not None and best else ""
+    return f"{name} with {score(value)}{share}"
 
 
 def tiles(result: Result) -> list[Tile]:
     """Return the four answers; none where no model has a score."""
-    if not result.best:
-        return []
-    pair = result.pair(result.best, result.rival) if result.rival else None
-    return [_which(result), _how_much(result), _how_sure(result, pair), _cost(result)]
+    return [_which(result), _how_much(result), _how_sure(result), _cost(result)] if result.best else []
 
 
 def _which(result: Result) -> Tile:
-    others = [f"{label} {score(value)}" for metric, label in result.scored.items()
-              if (value := result.value(result.best, metric)) is not None]  # fmt: skip
-    as_good = result.as_good
-    also = f" Not told apart from it: {', '.join(as_good)}." if as_good else ""
-    return "Take", result.best, f"{', '.join(others[:2])}; the best of {len(result.models)}.{also}"
+    values = {label: result.value(result.take, metric) for metric, label in result.scored.items()}
+    said = ", ".join(f"{label} {score(value)}" for label, value in list(values.items())[:2] if value is not None)
+    return "Take", result.take, f"{said}; {_count(len(result.ranked))} compared"
+
+
+def _count(n: int) -> str:
+    return f"{n} model{'s' * (n > 1)}"
 
 
 def _how_much(result: Result) -> Tile:
-    best, rival = result.best, result.rival
-    if not rival:
+    if not result.next:
         return "By how much", "-", "there is no other model"
-    ratio = _ratio(result, best, rival)
-    reference = " (the reference)" if rival == result.json.get("reference") else " (the next best)"
-    values = f"{score(result.value(best))} against {score(result.value(rival))}"
-    less = "-" if ratio is None else f"{percent(1 - ratio)} less" if ratio < 1 else "no less"
-    return "By how much", less, f"{result.label} than {rival}{reference}: {values}"
+    if result.take != result.best:
+        return (
+            "By how much",
+            "as good",
+            f"as the best within the margin: {_more(result, result.take)} than {result.best}",
+        )
+    first, reference = result.next, result.json.get("reference")
+    value, best = result.value(first), result.value(result.best)
+    share = "-" if value is None or not best else percent(value / best - 1)
+    also = reference if reference in result.ranked and reference not in {result.best, first} else None
+    more = f"more {result.label} than {result.best} is what the next best, {first}, has: {score(value)}"
+    return "By how much", share, more + (f". The reference, {_more(result, str(also))}" if also else "")
 
 
-def _how_sure(result: Result, pair: Pair | None) -> Tile:
+def _how_sure(result: Result) -> Tile:
+    against = result.take if result.take != result.best else result.next
+    pair = result.against_best.get(against)
     if pair is None:
         return "How sure", "not known", "no interval was computed"
-    said = {"better": "sure", "worse": "not: it is worse", "same": "the same", "unclear": "not sure"}[pair.verdict]
-    protocol = result.json.get("protocol") or {}
-    blocks = f" in blocks of {n}" if (n := protocol.get("block_nights")) else ""
+    said = {"worse": "sure", "better": "not sure", "same": "sure: the same", "unclear": "not sure"}[pair.verdict]
+    others = [name for name, each in result.against_best.items() if each.verdict == "worse"]
+    beaten = f". Surely worse: {', '.join(others)}" if others and said != "sure" else ""
+    return "How sure", said, f"95 % interval of {against}'s difference: {interval(pair)}, {_how(result)}{beaten}"
+
+
+def _how(result: Result) -> str:
+    blocks = (result.json.get("protocol") or {}).get("block_nights")
     seeds = result.json.get("seeds") or []
-    loss = "squared error" if result.score == "rmse" else result.label
-    how = f"bootstrap over {result.n_nights:,} nights{blocks}" + (f", {len(seeds)} seeds" if len(seeds) > 1 else "")
-    return "How sure", said, f"95 % interval of the {loss} against {pair.against}: {interval(pair)} ({how})"
+    return (
+        f"by {result.n_nights:,} nights" + (f" in blocks of {blocks:.3g}" if blocks else "")
+        + (f" and {len(seeds)} seeds" if len(seeds) > 1 else "")
+    )  # fmt: skip
 
 
 def _cost(result: Result) -> Tile:
-    best, rival = result.best, result.rival
-    cost, other = result.cpu_s(best), result.cpu_s(rival) if rival else None
-    told = (result.json.get("costs") or {}).get(best) or {}
+    take = result.take
+    cost = result.cost_s(take)
+    cheapest = min(result.ranked, key=lambda name: result.cost_s(name) or math.inf)
+    least = result.cost_s(cheapest)
+    retrain = ((result.json.get("costs") or {}).get(take) or {}).get("retrain_s")
     more = [
-        f"{times(cost / other)} {rival}'s ({seconds(other)})" if cost and other else "",
-        str(told.get("text") or ""),
-        f"memory {peak:,.0f} MiB at most" if (peak := result.value(best, "peak_mib")) else "",
+        "to learn and predict a night",
+        f"{times(cost / least)} {cheapest}'s, the cheapest" if cost and least and cheapest != take else "",
+        f"a full retrain takes {seconds(retrain)}" if retrain else "",
+        f"at most {peak:,.0f} MiB of memory" if (peak := result.value(take, "peak_mib")) else "",
     ]
-    return (
-        "At what cost, a night",
-        f"{seconds(cost)} of CPU",
-        "; ".join(filter(None, more)) or "learning and predicting",
-    )
+    return "At what cost", seconds(cost), "; ".join(filter(None, more))
