@@ -146,8 +146,8 @@ def _night_row(result: NightResult, score: str, *, waits: bool) -> list[object]:
 
 def compare(
     data: str | None, target: str | None, table_name: str, cut: CutOptions, models: str, task: str,
-    columns: dict[str, str], classes: str, device: str, seed: int, report: Path | None, path: Path | None, *,
-    as_json: bool,
+    columns: dict[str, str], classes: str, device: str, seed: int, report: Path | None, figures: Path | None,
+    path: Path | None, *, as_json: bool,
 ) -> None:  # fmt: skip
     """Replay past data as nights."""
     if task not in {"auto", *TASKS}:
@@ -158,6 +158,10 @@ def compare(
         raise UsageError(f"--seed must lie between 0 and {_SEEDS - 1}, however it is {seed}")
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
         raise UsageError(f"--report must name a file in a folder that is there, however it is {report}")
+    if figures is not None:
+        from nightfit.report import check_figures
+
+        check_figures()
     config, typed = _compared(target, task, models, columns, path)
     from nightfit.compare import Bench
     from nightfit.compare import compare as replay
@@ -184,6 +188,10 @@ def compare(
         from nightfit.report import write
 
         write(result, report, title=data or config.name)
+    if figures is not None:
+        from nightfit.report import write_figures
+
+        write_figures(result, figures)
     _print_comparison(result, report, as_json=as_json)
 
 

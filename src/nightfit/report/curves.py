@@ -7,12 +7,13 @@ from functools import partial
 from html import escape
 
 from nightfit.report.axes import Axis, linear, spaced, within
-from nightfit.report.result import Result, better, off_scale
+from nightfit.report.result import Point, Result, better, off_scale
 from nightfit.report.svg import N_COLOURS, Figure, Frame, drawing, line, line_class, polyline, short, text, width_of
 from nightfit.report.words import score
 
 NONE: Mapping[int, str] = {}
-Points = Sequence[tuple[float, float]]
+NO_MARKS: Mapping[int, tuple[str, str]] = {}
+Points = Sequence[Point]
 
 _LINE = 15
 """Pixels that a line of labels needs."""
@@ -39,9 +40,9 @@ def curves(result: Result, metric: str) -> Figure | None:
     ends = ", ".join(f"{name} {score(points[-1][1])}" for name, points in drawn.items())
     alt = f"{label} over {result.n_nights} nights; it ends at: {ends}"
     lines = {name: (result.index(name), points) for name, points in drawn.items()}
-    names, drifts = result.night_names(), {int(d["night"]): str(d.get("why") or "drift") for d in result.drifts}
+    names, drifts = result.night_names(), {int(d["night"]): ("drift", str(d.get("why") or "")) for d in result.drifts}
     title = f"{label[0].upper()}{label[1:]}, night by night"
-    return Figure(metric.replace("_", "-"), title, alt, note, partial(draw, lines, alt=alt, names=names, drifts=drifts))
+    return Figure(metric.replace("_", "-"), title, alt, note, partial(draw, lines, alt=alt, names=names, marks=drifts))
 
 
 def _ends_early(lines: Mapping[str, Points]) -> bool:
@@ -59,9 +60,12 @@ def draw(
     alt: str,
     x_title: str = "night",
     names: Mapping[int, str] = NONE,
-    drifts: Mapping[int, str] = NONE,
+    marks: Mapping[int, tuple[str, str]] = NO_MARKS,
 ) -> str:
-    """Draw lines, each with its place (colour and dashes) and points, over whole numbers that `names` may name."""
+    """Draw lines, each with its place (colour and dashes) and points, over whole numbers that `names` may name.
+
+    `marks` are places with a word for each, and why it is there.
+    """
     right = min(max(width_of(name) for name in lines) + 26, 0.3 * width)
     height = max(300 if width > 500 else 260, _LINE * len(lines) + 70)  # noqa: PLR2004 - a phone
     xs = [x for _, points in lines.values() for x, _ in points]
@@ -70,7 +74,7 @@ def draw(
     named = {name: polyline(_placed(points, frame), _attributes(name, i)) for name, (i, points) in lines.items()}
     parts = [
         frame.grid(x_title, (lambda tick: names.get(int(tick), f"{tick:.0f}")) if names else None),
-        *_drift_marks(drifts, frame),
+        *_marks(marks, frame),
         frame.clipped(named.values()),
         *_end_labels(lines, frame),
     ]
@@ -105,17 +109,16 @@ def _for_the_pointer(frame: Frame) -> str:
     return f' data-frame="{" ".join(f"{number:.10g}" for number in where)}"'
 
 
-def _drift_marks(drifts: Mapping[int, str], frame: Frame) -> Iterator[str]:
+def _marks(marks: Mapping[int, tuple[str, str]], frame: Frame) -> Iterator[str]:
     free = -1e9
-    for night, why in drifts.items():
-        x = frame.x(night)
+    for place, (word, why) in marks.items():
+        x, half = frame.x(place), width_of(word) / 2
         yield line(x, frame.top, x, frame.height - frame.bottom, "drift")
         points = f"{x - 4:.1f},{frame.top - 7} {x + 4:.1f},{frame.top - 7} {x:.1f},{frame.top:.1f}"
-        yield f'<polygon points="{points}" class="bad"><title>night {night}: {escape(why)}</title></polygon>'
-        words = "drift"
-        if x - width_of(words) / 2 > free:
-            yield text(x, frame.top - 10, words, anchor="middle", style="bad")
-            free = x + width_of(words) / 2 + 6
+        yield f'<polygon points="{points}" class="bad"><title>{place}: {escape(why or word)}</title></polygon>'
+        if x - half > free:
+            yield text(x, frame.top - 10, word, anchor="middle", style="bad")
+            free = x + half + 6
 
 
 def _end_labels(lines: Mapping[str, tuple[int, Points]], frame: Frame) -> Iterator[str]:

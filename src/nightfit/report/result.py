@@ -20,6 +20,10 @@ FAR = 4.0
 """What is beyond four times the median lies off the scale of a figure: one that failed must not flatten the others."""
 
 
+Point = tuple[float, float]
+"""A night's or a version's number, and a value."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """One model against another: the difference of their scores, as a share of the other's, with its 95 % interval.
@@ -134,7 +138,7 @@ class Result:
         return value * value if value is not None and self.score == "rmse" else value
 
     def cost_s(self, name: str) -> float | None:
-        """Return the seconds of a model's night, learned and predicted: tonight's, or the mean; None if not measured."""
+        """Return the seconds of a model's night, learned and predicted: tonight's, or the mean; None if unknown."""
         told = (self.json.get("costs") or {}).get(name) or {}
         if told.get("tonight_s") is not None:
             return float(told["tonight_s"])
@@ -165,26 +169,36 @@ class Result:
     @property
     def smooth(self) -> int:
         """How many nights a point of a curve is the mean of."""
-        return max(MIN_SMOOTH, self.n_nights // SMOOTH_SHARE)
+        return smoothing(self.n_nights)
 
-    def curve(self, name: str, metric: str) -> list[tuple[int, float]]:
-        """Return a model's score over the nights as means of `smooth` nights, weighted by their rows.
+    def curve(self, name: str, metric: str) -> list[Point]:
+        """Return a model's score over the nights, smoothed. A model that failed ends where it failed."""
+        found = [(night, (night["models"].get(name) or {}).get(metric)) for night in self.nights]
+        values = [(int(night["night"]), float(v), float(night["rows"])) for night, v in found if v is not None]
+        return rolling(values, self.smooth, metric)
 
-        The mean of root mean squares is that of the squares. A model that failed ends where it failed.
-        """
-        power = 2 if metric == "rmse" else 1
-        seen: list[tuple[int, float, float]] = []
-        points = []
-        for night in self.nights:
-            value = (night["models"].get(name) or {}).get(metric)
-            if value is None:
-                continue
-            seen.append((int(night["night"]), float(value) ** power, float(night["rows"])))
-            window = seen[-self.smooth :]
-            n = sum(rows for _, _, rows in window)
-            mean = sum(value * rows for _, value, rows in window) / n if n else seen[-1][1]
-            points.append((seen[-1][0], mean ** (1 / power)))
-        return points
+
+def smoothing(n_nights: int) -> int:
+    """Return how many nights a point of a curve over so many is the mean of."""
+    return max(min(MIN_SMOOTH, n_nights), n_nights // SMOOTH_SHARE)
+
+
+def rolling(values: Sequence[tuple[int, float, float]], n: int, metric: str) -> list[Point]:
+    """Return the means of the last n values at each place, from places, values and their rows, by which they count.
+
+    The mean of root mean squares is that of their squares.
+
+    >>> rolling([(2, 1.0, 100), (3, 3.0, 100), (4, 3.0, 300)], 2, "log_loss")
+    [(2, 1.0), (3, 2.0), (4, 3.0)]
+    """
+    power = 2 if metric == "rmse" else 1
+    points: list[Point] = []
+    for i, (place, _, _) in enumerate(values):
+        window = values[max(i - n + 1, 0) : i + 1]
+        rows = sum(n_rows for _, _, n_rows in window)
+        mean = sum(value**power * n_rows for _, value, n_rows in window) / rows
+        points.append((float(place), mean ** (1 / power)))
+    return points
 
 
 def off_scale(values: Mapping[str, float]) -> set[str]:

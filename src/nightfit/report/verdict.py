@@ -60,8 +60,8 @@ def _how_much(result: Result) -> Tile:
     value, best = result.value(first), result.value(result.best)
     share = "-" if value is None or not best else percent(value / best - 1)
     also = reference if reference in result.ranked and reference not in {result.best, first} else None
-    more = f"more {result.label} than {result.best} is what the next best, {first}, has: {score(value)}"
-    return "By how much", share, more + (f". The reference, {_more(result, str(also))}" if also else "")
+    more = f"{first}, the next best, has {share} more {result.label}: {score(value)} against {score(best)}"
+    return "By how much", f"{share} ahead", more + (f". The reference is {_more(result, str(also))}" if also else "")
 
 
 def _how_sure(result: Result) -> Tile:
