@@ -34,7 +34,7 @@ LAYERS = [
     ["diff", "nightly", "doctor", "testing"],
     ["compare", "render"],
     ["history"],
-    ["upkeep"],
+    ["reporting", "upkeep"],
     ["serving"],
     ["export"],
     ["commands", "scoring"],
@@ -93,7 +93,8 @@ def loaded(*arguments: str, cwd: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["log"], ["show", "1"], ["verify", "--json"], ["doctor", "--json"], ["train", "--help"]]
+    "arguments",
+    [["--help"], ["log"], ["show", "1"], ["verify", "--json"], ["doctor", "--json"], ["train", "--help"], ["report"]],
 )
 def test_looking_is_light(arguments: list[str], tmp_path: Path) -> None:
     """Commands that only look load neither torch, scikit-learn, pandas, pyarrow nor SQLAlchemy."""

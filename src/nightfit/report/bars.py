@@ -17,7 +17,7 @@ _USUAL = 0.9
 
 _FATE_CLASSES = dict(zip(FATES, ("f0", "f5", "bad", "f7", "f4"), strict=True))
 _PSI = ((0.1, 0.18), (0.25, 0.45), (1.0, 0.75), (float("inf"), 1.0))
-"""Bounds of the population stability index, and how dark what lies below each is drawn."""
+"""Bounds of the population stability index, and how strong what lies below each is drawn."""
 
 
 def gate(life: Life) -> Figure | None:
@@ -26,8 +26,9 @@ def gate(life: Life) -> Figure | None:
     if not seen:
         return None
     note = (
-        f"Candidate minus the version in service, in percent of its loss on held-out rows, with one-sided 95 % bounds; "
-        f"below zero the candidate is better. A diamond was refused.{_newest(len(seen), life)}"
+        "Candidate minus the version in service, in percent of its loss on held-out rows, with one-sided 95 % bounds; "
+        "below zero the candidate is better. A diamond was refused; an arrow is one beyond the axis."
+        + _newest(len(seen), life)
     )
     alt = f"What the gate saw of {life.name}: {len(life.refused)} of {len(life.nights)} nights refused"
     return Figure(f"{life.name}-gate", f"{life.name}: what the gate saw", alt, note, partial(_draw_gate, seen, alt))
@@ -51,8 +52,13 @@ def _seen(version: Version, frame: Frame) -> Iterator[str]:
     x, gate = frame.x(version.version), version.gate
     style, shape = ("bad", 3) if version.status == "refused" else ("f0", 0)
     yield line(x, frame.y(100 * gate["low"]), x, frame.y(100 * gate["high"]), "lead")
-    words = f"version {version.version}: {version.verdict}"
-    yield mark(shape, x, frame.y(100 * gate["mean"]), words, r=4, style=style)
+    mean, words = 100 * gate["mean"], f"version {version.version}: {version.verdict}"
+    low, high = frame.y_axis.low, frame.y_axis.high
+    if low <= mean <= high:
+        yield mark(shape, x, frame.y(mean), words, r=4, style=style)
+    else:
+        arrow, y = ("↑", frame.y(high) + 10) if mean > high else ("↓", frame.y(low) - 3)
+        yield text(x, y, arrow, anchor="middle", style=f"{style} strong")
 
 
 def _versions(seen: Sequence[Version], width: int) -> Axis:
@@ -122,9 +128,9 @@ def drift(life: Life) -> Figure | None:
     if not farthest:
         return None
     note = (
-        "The darker, the farther a column lay from the rows learned before, the night before or the first night, "
-        "whichever is farthest (PSI up to 0.1, 0.25, 1 and beyond). A diamond: the night told of it. Columns that "
-        "count time move every night."
+        "The stronger the colour, the farther a column lay from the rows learned before, the night before or the first "
+        "night, whichever is farthest (PSI up to 0.1, 0.25, 1 and beyond). A diamond: the night told of it. Columns "
+        "that count time move every night."
     )
     alt = f"Columns of {life.name} that moved: " + ", ".join(farthest)
     return Figure(
@@ -183,7 +189,7 @@ def _cell(group: Sequence[Version], name: str, y: float, frame: Frame) -> Iterat
     told = any(name in version.moved for version in group)
     words = f"{name}, version {group[0].version}: PSI {psi:.2f}" + (", told" if told else "")
     if psi:
-        dark = next(dark for bound, dark in _PSI if psi <= bound)
-        yield box(start, y + 1, max(end - start - 0.5, 1), 18, style=f'f1" fill-opacity="{dark}', words=words)
+        strength = next(strength for bound, strength in _PSI if psi <= bound)
+        yield box(start, y + 1, max(end - start - 0.5, 1), 18, style=f'f1" fill-opacity="{strength}', words=words)
     if told:
         yield mark(3, (start + end) / 2, y + 10, words, r=3.4, style="ink")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from html import escape
 
-from nightfit.report.axes import Axis, linear, spaced, within
+from nightfit.report.axes import Axis, linear, logarithmic, spaced, within
 from nightfit.report.result import Point, Result, better, off_scale
 from nightfit.report.svg import N_COLOURS, Figure, Frame, drawing, line, line_class, polyline, short, text, width_of
 from nightfit.report.words import score
@@ -21,6 +21,9 @@ _LINE = 15
 _SPIKE = 0.98
 """An axis shows this share of all values; what is beyond leaves the figure, if it would take more than half of it."""
 
+_LEAST = 1e-3
+"""The least value on an axis of ratios."""
+
 
 def curves(result: Result, metric: str) -> Figure | None:
     """Return the figure of a score over the nights; None if no night has it."""
@@ -34,6 +37,7 @@ def curves(result: Result, metric: str) -> Figure | None:
         f"Means of {result.smooth} nights; every night was predicted before it was learned. "
         f"{better(metric).capitalize()} is better."
         + (" Dotted: a drift was found in that night." if result.drifts else "")
+        + (" Spikes beyond the axis are cut off." if _is_cut(drawn) else "")
         + (" A cross: it failed there." if _ends_early(drawn) else "")
         + (f" Too far off to be drawn: {', '.join(sorted(out))}." if out else "")
     )
@@ -61,16 +65,19 @@ def draw(
     x_title: str = "night",
     names: Mapping[int, str] = NONE,
     marks: Mapping[int, tuple[str, str]] = NO_MARKS,
+    ratios: bool = False,
 ) -> str:
     """Draw lines, each with its place (colour and dashes) and points, over whole numbers that `names` may name.
 
-    `marks` are places with a word for each, and why it is there.
+    `marks` are places with a word for each, and why it is there. `ratios` makes equal ratios equal heights.
     """
     right = min(max(width_of(name) for name in lines) + 26, 0.3 * width)
     height = max(300 if width > 500 else 260, _LINE * len(lines) + 70)  # noqa: PLR2004 - a phone
     xs = [x for _, points in lines.values() for x, _ in points]
     x_axis = within(min(xs), max(xs), n=max(width // 100, 2))
-    frame = Frame(width, height, x_axis, _heights([points for _, points in lines.values()]), right=right, top=22)
+    frame = Frame(
+        width, height, x_axis, _heights([points for _, points in lines.values()], ratios=ratios), right=right, top=22
+    )
     named = {name: polyline(_placed(points, frame), _attributes(name, i)) for name, (i, points) in lines.items()}
     parts = [
         frame.grid(x_title, (lambda tick: names.get(int(tick), f"{tick:.0f}")) if names else None),
@@ -78,15 +85,24 @@ def draw(
         frame.clipped(named.values()),
         *_end_labels(lines, frame),
     ]
-    return drawing(width, height, parts, alt, _for_the_pointer(frame))
+    return drawing(width, height, parts, alt, _for_the_pointer(frame, x_title))
 
 
-def _heights(lines: Sequence[Points]) -> Axis:
+def _heights(lines: Iterable[Points], *, ratios: bool) -> Axis:
     """Return an axis that shows all values, but for rare ones that would flatten the rest."""
     values = sorted(value for points in lines for _, value in points)
+    return logarithmic(max(values[0], _LEAST), max(values[-1], _LEAST)) if ratios else linear(values[0], _top(values))
+
+
+def _top(values: Sequence[float]) -> float:
+    """Return the highest of sorted values, or the highest usual one where the rest would take half of the figure."""
     usual = values[int(_SPIKE * (len(values) - 1))]
-    top = values[-1] if values[-1] - values[0] <= 2 * (usual - values[0]) else usual
-    return linear(values[0], top)
+    return values[-1] if values[-1] - values[0] <= 2 * (usual - values[0]) else usual
+
+
+def _is_cut(lines: Mapping[str, Points]) -> bool:
+    values = sorted(value for points in lines.values() for _, value in points)
+    return _top(values) < values[-1]
 
 
 def _placed(points: Points, frame: Frame) -> list[tuple[float, float]]:
@@ -102,11 +118,11 @@ def _attributes(name: str, i: int) -> str:
     return f'{line_class(i)} data-name="{escape(name)}"'
 
 
-def _for_the_pointer(frame: Frame) -> str:
+def _for_the_pointer(frame: Frame, x_title: str) -> str:
     """Return what the page's script needs to say values under the pointer."""
-    ends = (frame.x_axis.low, frame.x_axis.high, frame.y_axis.low, frame.y_axis.high)
+    ends = (frame.x_axis.low, frame.x_axis.high, frame.y_axis.low, frame.y_axis.high, frame.y_axis.log)
     where = (frame.left, frame.top, *(round(length, 1) for length in frame.inner), *ends)
-    return f' data-frame="{" ".join(f"{number:.10g}" for number in where)}"'
+    return f' data-frame="{" ".join(f"{number:.10g}" for number in where)}" data-x="{escape(x_title)}"'
 
 
 def _marks(marks: Mapping[int, tuple[str, str]], frame: Frame) -> Iterator[str]:

@@ -105,7 +105,9 @@ def _seconds(models: Sequence[Life]) -> Figure | None:
         return None
     alt = "Seconds of each night: " + ", ".join(f"{name} {seconds(p[-1][1])} last" for name, (_, p) in lines.items())
     note = "From reading the staged rows to the commit; the reading itself is shared by the models."
-    return Figure("seconds", "Seconds of a night", alt, note, partial(draw, lines, alt=alt, x_title="version"))
+    return Figure(
+        "seconds", "Seconds of a night", alt, note, partial(draw, lines, alt=alt, x_title="version", ratios=True)
+    )
 
 
 def _versions(model: Life) -> str:

@@ -30,7 +30,7 @@ for (const table of document.querySelectorAll("table.sorts")) {
 const pointsOf = (line) => line.getAttribute("points").split(" ").map((pair) => pair.split(",").map(Number));
 
 for (const svg of document.querySelectorAll("svg[data-frame]")) {
-  const [left, top, width, height, x0, x1, y0, y1] = svg.dataset.frame.split(" ").map(Number);
+  const [left, top, width, height, x0, x1, y0, y1, ratios] = svg.dataset.frame.split(" ").map(Number);
   const lines = [...svg.querySelectorAll("polyline[data-name]")].map((line) => [line.dataset.name, pointsOf(line)]);
   const tip = document.createElement("div");
   tip.className = "tip";
@@ -42,12 +42,13 @@ for (const svg of document.querySelectorAll("svg[data-frame]")) {
     const at = ((event.clientX - bounds.left) * svg.viewBox.baseVal.width) / bounds.width;
     const values = lines.map(([name, points]) => {
       const [x, y] = points.reduce((best, point) => (Math.abs(point[0] - at) < Math.abs(best[0] - at) ? point : best));
-      return { name, x, value: y0 + ((y1 - y0) * (top + height - y)) / height };
+      const share = (top + height - y) / height;
+      return { name, x, value: ratios ? y0 * (y1 / y0) ** share : y0 + (y1 - y0) * share };
     });
     const near = values.reduce((best, v) => (Math.abs(v.x - at) < Math.abs(best.x - at) ? v : best));
     const here = values.filter((v) => Math.abs(v.x - near.x) < 1).sort((a, b) => a.value - b.value);
     const number = Math.round(x0 + ((x1 - x0) * (near.x - left)) / width);
-    tip.textContent = [`${svg.dataset.x ?? "night"} ${number}`, ...here.map((v) => `${v.value.toPrecision(4)}  ${v.name}`)].join("\n");
+    tip.textContent = [`${svg.dataset.x} ${number}`, ...here.map((v) => `${v.value.toPrecision(4)}  ${v.name}`)].join("\n");
     tip.hidden = false;
     const x = event.clientX - bounds.left;
     tip.style.left = `${Math.max(Math.min(x + 12, bounds.width - tip.offsetWidth), 0)}px`;
