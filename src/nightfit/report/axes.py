@@ -63,14 +63,14 @@ def within(low: float, high: float, *, n: int = 5) -> Axis:
 
 def logarithmic(low: float, high: float) -> Axis:
     """Return an axis of ratios around positive values, marked at 1, 2, 5 of powers of ten, or at powers."""
-    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     every = [part * 10.0**power for power in powers for part in (1, 2, 5)]
     first = max(tick for tick in every if tick <= low)
-    last = min([tick for tick in every if tick >= high] or [every[-1]])
+    last = min(tick for tick in every if tick >= high and tick > first)
     ticks = [tick for tick in every if first <= tick <= last]
     if len(ticks) > 6:  # noqa: PLR2004 - more would touch on a phone
         ticks = [tick for tick in ticks if math.isclose(math.log10(tick) % 1, 0, abs_tol=1e-9)] or ticks[::3]
-    return Axis(first, max(last, first * 1.0001), tuple(float(f"{tick:.6g}") for tick in ticks), log=True)
+    return Axis(first, last, tuple(float(f"{tick:.6g}") for tick in ticks), log=True)
 
 
 def spaced(positions: Iterable[float], gap: float, low: float, high: float) -> list[float]:
