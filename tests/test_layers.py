@@ -35,7 +35,7 @@ LAYERS = [
     ["render"],
     ["compare"],
     ["history"],
-    ["upkeep"],
+    ["reporting", "upkeep"],
     ["serving"],
     ["export"],
     ["comparing"],
@@ -95,7 +95,8 @@ def loaded(*arguments: str, cwd: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["log"], ["show", "1"], ["verify", "--json"], ["doctor", "--json"], ["train", "--help"]]
+    "arguments",
+    [["--help"], ["log"], ["show", "1"], ["verify", "--json"], ["doctor", "--json"], ["train", "--help"], ["report"]],
 )
 def test_looking_is_light(arguments: list[str], tmp_path: Path) -> None:
     """Commands that only look load neither torch, scikit-learn, pandas, pyarrow nor SQLAlchemy."""

@@ -144,6 +144,9 @@ SkipRows = Annotated[
     bool, typer.Option("--skip-rows", help="Leave out the rows that came after it, instead of reading them again.")
 ]
 DeviceName = Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:N or mps.")]
+Figures = Annotated[
+    Path | None, typer.Option("--figures", metavar="DIR", help="Write the page's figures there, as SVG and PNG.")
+]
 DEFAULT_CONFIG = Path("configs/nightfit.toml")
 
 
@@ -346,6 +349,7 @@ def compare(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a self-contained HTML page besides.")
     ] = None,
+    figures: Figures = None,
     config: Annotated[
         Path | None,
         typer.Option("--config", metavar="FILE", help="Compare the models of a pipeline on its data."),
@@ -364,8 +368,9 @@ def compare(
         config = Path(os.environ.get("NIGHTFIT_CONFIG") or DEFAULT_CONFIG)
     columns = {"key": key, "categorical": categorical, "drop": drop, "missing": missing}
     asked = Asked(
-        classes, label_delay, warm_up, retrain, seed, margin, device, jobs, results, report, nights_of_log, history
-    )
+        classes, label_delay, warm_up, retrain, seed, margin, device, jobs, results, report, figures,
+        nights_of_log, history,
+    )  # fmt: skip
     return commands.compare(
         data, target, table, (night_rows, night_column, every), models, task, columns, asked, config, as_json=as_json
     )
@@ -381,6 +386,25 @@ def log(
     from nightfit import history
 
     history.log(model, config, as_json=as_json)
+
+
+@app.command()
+def report(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; PIPELINE.html if not given.")
+    ] = None,
+    model: OnlyModel = None,
+    figures: Figures = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Write the models' lives as a page.
+
+    One self-contained HTML file: what serves, scores over the nights, the gate's decisions, rows, columns that moved.
+    """
+    from nightfit import reporting
+
+    reporting.report(output, model, figures, config, as_json=as_json)
 
 
 @app.command()

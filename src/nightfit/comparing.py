@@ -42,6 +42,7 @@ class Asked:
     jobs: int | None = None
     results: Path | None = None
     report: Path | None = None
+    figures: Path | None = None
     nights_of_log: bool = False
     history: bool = False
 
@@ -62,6 +63,10 @@ class Asked:
         self._check_history()
         if self.report is not None and (self.report.is_dir() or not self.report.parent.is_dir()):
             raise UsageError(f"--report must name a file in a folder that is there, however it is {self.report}")
+        if self.figures is not None:
+            from nightfit.report import check_figures
+
+            check_figures()
 
     def _check_history(self) -> None:
         others = {"--label-delay": self.label_delay, "--retrain": self.retrain, "--nights-of-log": self.nights_of_log}
@@ -122,6 +127,10 @@ def _told(result: dict[str, Any], chosen: Device, asked: Asked, title: str) -> d
         from nightfit.report import write
 
         write(result, asked.report, title=title)
+    if asked.figures is not None:
+        from nightfit.report import write_figures
+
+        write_figures(result, asked.figures)
     return result
 
 
