@@ -332,7 +332,7 @@ def test_the_report_is_written(run: Callable[..., dict[str, Any]], data: Path, t
         (
             ["--night-rows", "9", "--models", "forest"],
             78,
-            "--models must name deep, linear, or a scikit-",
+            "--models must name deep, linear, a scikit-",
         ),
         (["--night-rows", "9", "--task", "ranking"], 2, "--task must be auto, classification or regression"),
         (["--night-rows", "9", "--task", "regression"], 65, "no value of 'bought' reads as a number"),

@@ -16,7 +16,7 @@ from nightfit.config import Config, ModelConfig, load, parse, short_named
 from nightfit.errors import ConfigError, UsageError
 from nightfit.history import lineages, pick, score_names
 from nightfit.inputs import Typed
-from nightfit.learners.base import ESTIMATORS
+from nightfit.learners.base import ESTIMATORS, REFERENCES
 from nightfit.lock import writer_lock
 from nightfit.render import print_json, show, status, table
 from nightfit.schema import TASKS
@@ -228,6 +228,7 @@ def _model(config: Config, name: str) -> ModelConfig:
     if model := config.models.get(name) or short_named(name):
         return model
     raise ConfigError(
-        f"--models must name {', '.join(config.models)}, or a scikit-learn estimator ({', '.join(ESTIMATORS)}; feature "
-        f"steps before it, as in pca+sgd), however it is '{name}'"
+        f"--models must name {', '.join(config.models)}, a scikit-learn estimator ({', '.join(ESTIMATORS)}; feature "
+        f"steps before it, as in pca+sgd), or a reference ({', '.join(REFERENCES)}; of the last nights, as in hgb:30), "
+        f"however it is '{name}'"
     )

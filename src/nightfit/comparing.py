@@ -218,4 +218,5 @@ def _held_against(pair: Mapping[str, Any]) -> list[str]:
         return ["", pair["verdict"]]
     known = pair["low"] is not None
     interval = f" ({pair['low'] / loss:+.1%} to {pair['high'] / loss:+.1%})" if known else ""
-    return [f"{pair['relative']:+.1%}{interval}", pair["verdict"]]
+    what = "errors " if pair["by"] == "errors" else ""
+    return [f"{what}{pair['relative']:+.1%}{interval}", pair["verdict"]]

@@ -15,7 +15,15 @@ from typing import Any, TypeVar
 from nightfit.duration import seconds
 from nightfit.errors import ConfigError
 from nightfit.gate import GateConfig
-from nightfit.learners.base import ESTIMATORS, KINDS, LearnerConfig, PartialFitConfig, is_estimator
+from nightfit.learners.base import (
+    ESTIMATORS,
+    KINDS,
+    REFERENCE,
+    LearnerConfig,
+    PartialFitConfig,
+    is_estimator,
+    reference,
+)
 from nightfit.names import NAME
 from nightfit.schema import TASKS, Rules, SchemaConfig
 from nightfit.sources.base import SourceConfig
@@ -215,7 +223,9 @@ def _models(tables: Any) -> dict[str, ModelConfig]:  # noqa: ANN401 - what TOML 
 
 
 def short_named(name: str) -> ModelConfig | None:
-    """Return the model that a short name stands for where no table has that name: an estimator with its defaults."""
+    """Return the model that a name stands for where no table has it: an estimator with its defaults, or a reference."""
+    if found := reference(name):
+        return ModelConfig(REFERENCE, found)
     return ModelConfig("partial_fit", PartialFitConfig(estimator=name)) if is_estimator(name) else None
 
 

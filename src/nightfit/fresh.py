@@ -7,13 +7,13 @@ holds and tonight's, and both predict the same held-out rows. It is never served
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nightfit.batch import Rows, concat
-from nightfit.learners.base import MlpConfig
+from nightfit.learners.base import MlpConfig, patient
 from nightfit.metrics import paired_interval
 from nightfit.model import Model
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from nightfit.jsontypes import Json
     from nightfit.learners.base import LearnerConfig
     from nightfit.metrics import Interval
-
-EPOCHS, VISITS = 20, 500_000
-"""Passes over its rows that a fresh model makes, unless that is more than so many rows: a warm one has had as many by
-replay, night after night. With the three of a night it looks worse for want of them alone (docs/design.md)."""
 
 
 def is_due(every: int, champion: Model, candidate: Model) -> bool:
@@ -62,10 +58,7 @@ def against_fresh(
 
 
 def _patient(config: LearnerConfig, n_rows: int) -> LearnerConfig:
-    """Return the options with the passes that are due to so many rows."""
-    if not isinstance(config, MlpConfig):
-        return config
-    return replace(config, n_epochs=max(config.n_epochs, min(EPOCHS, VISITS // n_rows)))
+    return patient(config, n_rows) if isinstance(config, MlpConfig) else config
 
 
 def _verdict(found: Interval, loss: float, what: str, n_rows: int) -> str:

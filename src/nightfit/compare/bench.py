@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightfit.compare.statistics import MARGIN
 from nightfit.config import ModelConfig, parse
+from nightfit.learners.base import REFERENCE, ReferenceConfig
 from nightfit.schema import Rules
 
 if TYPE_CHECKING:
@@ -82,16 +83,21 @@ class Unit:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Unit:
         """Read what `to_json` returned."""
-        name = data["name"]
-        document = {"name": "compare", "target": "-", "sources": [{"url": "-"}], "models": {name: data["model"]}}
-        config = parse(document, Path.cwd()).models[name]
-        return cls(name, config, data["seed"], Protocol(**data["protocol"]), data["device"])
+        return cls(data["name"], _config(data["model"]), data["seed"], Protocol(**data["protocol"]), data["device"])
 
     def key(self, rows: str, versions: Mapping[str, str]) -> str:
         """Return the name of its result: another one for other rows (their digest), options or versions."""
         asked = replace(self, name="-", protocol=replace(self.protocol, retrain=False)).to_json()
         text = json.dumps([asked, rows, dict(versions)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _config(table: Mapping[str, Any]) -> ModelConfig:
+    """Read what `options` returned."""
+    if table["kind"] == REFERENCE:
+        return ModelConfig(REFERENCE, ReferenceConfig(**{k: v for k, v in table.items() if k != "kind"}))
+    document = {"name": "compare", "target": "-", "sources": [{"url": "-"}], "models": {"model": table}}
+    return parse(document, Path.cwd()).models["model"]
 
 
 def options(config: ModelConfig) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import numpy as np
 from nightfit.atomic import whole_file
 from nightfit.checkpoint import pack, unpack
 from nightfit.compare.ledger import Ledger, Marks, NightScore
+from nightfit.learners.base import REFERENCE
 from nightfit.metrics import Tally
 from nightfit.model import Model
 
@@ -115,21 +116,27 @@ class Entrant:
         if not i and len(self.staged) > 1:
             self.ledger.first_loss = self.model.tally(rows).mean_loss
 
+    @property
+    def _is_kept(self) -> bool:
+        """Whether the model can be kept: a reference cannot, and goes through all nights at once."""
+        return self.unit.config.kind != REFERENCE
+
     def _finish(self) -> None:
         """Look back at the first night, weigh the model, and write down what came of it all."""
         ledger = self.ledger
         if ledger.last_loss is None and ledger.first_loss is not None:
             ledger.last_loss = self.model.tally(self.staged.rows_as(0, self.staged.schemas[-1])).mean_loss
-        state, files = self.model.state()
         ledger.figures = dict(self.model.learner.figures)
-        ledger.disk_bytes = len(json.dumps(state)) + sum(len(pack(arrays)) for arrays in files.values())
+        if self._is_kept:
+            state, files = self.model.state()
+            ledger.disk_bytes = len(json.dumps(state)) + sum(len(pack(arrays)) for arrays in files.values())
         ledger.peak_mib = _highest(ledger.peak_mib, peak_mib())
         write_result(ledger, self.folder)
         (self.folder / STATE).unlink(missing_ok=True)
 
     def _save_if_due(self) -> None:
         now = time.monotonic()
-        if now - self._saved_at < max(self._save_s / SAVE_SHARE, 1.0):
+        if not self._is_kept or now - self._saved_at < max(self._save_s / SAVE_SHARE, 1.0):
             return
         self.ledger.peak_mib = _highest(self.ledger.peak_mib, peak_mib())
         state, files = self.model.state()

@@ -7,7 +7,7 @@ exactly (on the CPU: bit for bit) what it would have done without the break.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -136,8 +136,42 @@ def _check_rates(*, learning_rate: float, **penalty: float) -> None:
             raise ValueError(f"{name} must be at least 0 and below 1, however it is {value}")
 
 
-LearnerConfig: TypeAlias = MlpConfig | PartialFitConfig
-KINDS: Mapping[str, type[LearnerConfig]] = {"mlp": MlpConfig, "partial_fit": PartialFitConfig}
+REFERENCE = "reference"
+"""The kind of a reference, which no config can name."""
+
+REFERENCES = ("prior", "no_change", "hgb", "lightgbm", "deep_scratch")
+"""What `compare` holds models against: constants, and models that are trained anew every night."""
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """A reference, for `compare` alone. `window`: the nights that it is trained on; 0: all."""
+
+    name: str
+    window: int = 0
+
+
+def reference(text: str) -> ReferenceConfig | None:
+    """Return the reference that a name such as "hgb" or "hgb:30" stands for; None if it stands for none."""
+    name, colon, window = text.partition(":")
+    if not colon:
+        return ReferenceConfig(name) if name in REFERENCES else None
+    is_window = window.isdecimal() and int(window) > 0
+    return ReferenceConfig(name, int(window)) if name in REFERENCES[2:] and is_window else None
+
+
+EPOCHS, VISITS = 20, 500_000
+"""Passes over its rows that a fresh model makes, unless that is more than so many rows: a warm one has had as many by
+replay, night after night. With the three of a night it looks worse for want of them alone (docs/design.md)."""
+
+
+def patient(config: MlpConfig, n_rows: int) -> MlpConfig:
+    """Return the options with the passes that are due to so many rows."""
+    return replace(config, n_epochs=max(config.n_epochs, min(EPOCHS, VISITS // n_rows)))
+
+
+LearnerConfig: TypeAlias = MlpConfig | PartialFitConfig | ReferenceConfig
+KINDS: Mapping[str, type[MlpConfig | PartialFitConfig]] = {"mlp": MlpConfig, "partial_fit": PartialFitConfig}
 
 
 class Learner(Protocol):
