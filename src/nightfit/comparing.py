@@ -201,7 +201,7 @@ def _row(result: Mapping[str, Any], name: str, decides: str, others: Sequence[st
         return [name, None, None, "failed", *[None] * (len(others) + 2)]
     pair = next((p for p in result["pairs"] if (p["model"], p["against"]) == (name, reference)), None)
     return [
-        name, _with_spread(scores, decides), *(["", "the reference"] if pair is None else _held_against(pair)),
+        name, _with_spread(scores, decides), *(["", "the reference"] if pair is None else _held_against(result, pair)),
         *(_with_spread(scores, s) for s in others), f"{scores['learn_cpu_s']:.1f}", f"{scores['predict_cpu_s']:.1f}",
     ]  # fmt: skip
 
@@ -211,12 +211,10 @@ def _with_spread(scores: Mapping[str, Any], score: str) -> object:
     return scores.get(score) if not spread else f"{scores[score]:.4f} ± {spread[score]:.4f}"
 
 
-def _held_against(pair: Mapping[str, Any]) -> list[str]:
-    """Say a difference and its interval as shares of the reference's loss, and the verdict."""
-    loss = pair["loss"]
-    if not loss:
-        return ["", pair["verdict"]]
-    known = pair["low"] is not None
-    interval = f" ({pair['low'] / loss:+.1%} to {pair['high'] / loss:+.1%})" if known else ""
+def _held_against(result: Mapping[str, Any], pair: Mapping[str, Any]) -> list[str]:
+    """Say a difference and its interval as shares of the reference's score, and the verdict."""
+    from nightfit.compare.verdict import shares
+
     what = "errors " if pair["by"] == "errors" else ""
-    return [f"{what}{pair['relative']:+.1%}{interval}", pair["verdict"]]
+    mean, *ends = (f"{share:+.1%}" for share in shares(result, pair))
+    return [f"{what}{mean} ({' to '.join(ends)})" if ends else f"{what}{mean}", pair["verdict"]]

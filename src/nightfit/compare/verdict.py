@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,14 +51,19 @@ def _name(result: Mapping[str, Any]) -> str:
     return SCORES[result["task"]][result["score"]]
 
 
+def shares(result: Mapping[str, Any], pair: Mapping[str, Any]) -> list[float]:
+    """Return a difference and the ends of its interval, if that is known, as shares of the other's score.
+
+    Of a quantity losses are squared errors, and people are told their roots.
+    """
+    of_loss = [pair[name] / (pair["loss"] or 1.0) for name in ("difference", "low", "high") if pair[name] is not None]
+    return [math.sqrt(max(1 + each, 0)) - 1 for each in of_loss] if result["score"] == "rmse" else of_loss
+
+
 def _interval(result: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
-    """Say a difference as shares of the other's loss, with its interval."""
-    what, loss = "squared error " if result["score"] == "rmse" else "", pair["loss"] or 1.0
-    if pair["low"] is None:
-        return f"{what}{pair['difference'] / loss:+.1%}"
-    return (
-        f"{what}{pair['difference'] / loss:+.1%}, 95 % interval {pair['low'] / loss:+.1%} to {pair['high'] / loss:+.1%}"
-    )
+    """Say a difference as a share of the other's score, with its interval."""
+    mean, *ends = (f"{share:+.1%}" for share in shares(result, pair))
+    return f"{mean}, 95 % interval {' to '.join(ends)}" if ends else mean
 
 
 def _cost(result: Mapping[str, Any], name: str, other: str) -> str:

@@ -42,6 +42,9 @@ def _parts(result: Result) -> Iterator[str]:
 def _failures(result: Result) -> Iterator[str]:
     for name, why in result.failed.items():
         yield f'<p><strong class="bad">{escape(name)} failed:</strong> {escape(why)}</p>'
+    for name, pair in result.voters.items():
+        more = f": {interval(pair)} errors beside {result.best}, {pair.verdict}" if pair else ""
+        yield f"<p><strong>{escape(name)}</strong> gives no probabilities, and is compared by errors{more}</p>"
 
 
 _COSTS: dict[str, tuple[str, _Said]] = {

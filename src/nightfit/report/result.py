@@ -75,13 +75,21 @@ class Result:
 
     @property
     def failed(self) -> dict[str, str]:
-        """Why models have no score."""
+        """Why models failed."""
         said = {name: figures.get("failed") for name, figures in self.models.items()}
-        return {name: str(why or "it has no score") for name, why in said.items() if why or name not in self.ranked}
+        return {name: str(why) for name, why in said.items() if why}
+
+    @property
+    def voters(self) -> dict[str, Pair | None]:
+        """The models without the score that decides, as they give no probabilities: how they do by errors."""
+        names = [name for name in self.models if name not in self.failed and name not in self.ranked]
+        return {name: self.pair(name, self.best) for name in names}
 
     def _loss(self, name: str) -> float:
         value = self.value(name)
-        return math.inf if value is None else value
+        if value is None:
+            return math.inf
+        return -value if self.score in HIGHER_IS_BETTER else value
 
     def value(self, name: str, metric: str = "") -> float | None:
         """Return a model's figure, the score that decides if none is named; None if it has none."""
@@ -121,7 +129,7 @@ class Result:
         return next((self._pair(each) for each in pairs if (each["model"], each["against"]) == (model, against)), None)
 
     def _pair(self, each: Mapping[str, Any]) -> Pair | None:
-        base = self._row_loss(each["against"])
+        base = each.get("loss") or self._row_loss(each["against"])
         if not base or each["low"] is None or each["high"] is None:
             return None
         mean, low, high = (self._share(each[name] / base) for name in ("difference", "low", "high"))
