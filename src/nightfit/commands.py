@@ -219,6 +219,9 @@ def _compared(
     if task != "auto" or target:  # what the config says holds for its own target
         rules = replace(rules, task=None if task == "auto" else cast("Task", task))
     names = [name for name in models.split(",") if name] or list(config.models)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--models must name each model once, however '{twice}' is there {names.count(twice)} times")
     chosen = {name: _model(config, name) for name in names}
     return replace(config, rules=rules, models=chosen), {n: lists[n] for n in ("key", "categorical", "drop")}
 

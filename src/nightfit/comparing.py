@@ -63,7 +63,11 @@ class Asked:
         self._check_history()
         if self.report is not None and (self.report.is_dir() or not self.report.parent.is_dir()):
             raise UsageError(f"--report must name a file in a folder that is there, however it is {self.report}")
+        if self.report is not None and not os.access(self.report.parent, os.W_OK):
+            raise UsageError(f"--report must be in a folder that can be written, however {self.report.parent} cannot")
         if self.figures is not None:
+            if self.figures.exists() and not self.figures.is_dir():
+                raise UsageError(f"--figures must name a folder, however {self.figures} is none")
             from nightfit.report import check_figures
 
             check_figures()
@@ -71,6 +75,7 @@ class Asked:
     def _check_history(self) -> None:
         others = {"--label-delay": self.label_delay, "--retrain": self.retrain, "--nights-of-log": self.nights_of_log}
         others |= {"--warm-up": self.warm_up > 1, "several of --seed": len(self.seeds) > 1}
+        others |= {"--jobs": self.jobs is not None, "--classes": self.classes != "declared"}
         also = next((name for name, typed in others.items() if typed), None)
         if self.history and also:
             raise UsageError(f"--history replays nights as they are, however {also} was given; leave one out")
@@ -122,7 +127,9 @@ def rehearse(config: Config, cut: Cut, asked: Asked, identity: str) -> dict[str,
 
 def _told(result: dict[str, Any], chosen: Device, asked: Asked, title: str) -> dict[str, Any]:
     """Add where and how it was made; write the report, if one is asked for."""
-    result |= {"device": f"{chosen.name} ({chosen.reason})", "command": _command()}
+    from nightfit.compare.replay import versions
+
+    result |= {"device": f"{chosen.name} ({chosen.reason})", "command": _command(), "versions": versions()}
     if asked.report is not None:
         from nightfit.report import write
 
@@ -202,8 +209,12 @@ def _row(result: Mapping[str, Any], name: str, decides: str, others: Sequence[st
     pair = next((p for p in result["pairs"] if (p["model"], p["against"]) == (name, reference)), None)
     return [
         name, _with_spread(scores, decides), *(["", "the reference"] if pair is None else _held_against(result, pair)),
-        *(_with_spread(scores, s) for s in others), f"{scores['learn_cpu_s']:.1f}", f"{scores['predict_cpu_s']:.1f}",
+        *(_with_spread(scores, s) for s in others), *map(_tenths, (scores["learn_cpu_s"], scores["predict_cpu_s"])),
     ]  # fmt: skip
+
+
+def _tenths(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{seconds:.1f}"
 
 
 def _with_spread(scores: Mapping[str, Any], score: str) -> object:

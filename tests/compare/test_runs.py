@@ -80,6 +80,21 @@ def test_a_run_that_was_killed_is_gone_on_with(data: Path, tmp_path: Path, after
         assert scores(result, name) == scores(whole, name)
 
 
+def test_what_makes_no_sense_is_said_before_anything_runs(data: Path, tmp_path: Path) -> None:
+    """A model named twice, options that --history would not heed, and places that are none end with 2."""
+    (tmp_path / "file").write_text("")
+    wrong: list[tuple[list[object], str]] = [
+        (["--models", "linear,linear"], "'linear' is there 2 times"),
+        (["--history", "--jobs", "2"], "--jobs"),
+        (["--history", "--classes", "observed"], "--classes"),
+        (["--figures", tmp_path / "file"], "--figures must name a folder"),
+    ]
+    for options, says in wrong:
+        done = subprocess.run(command(data, *options), capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr
+
+
 def test_labels_that_come_late_are_learned_late(data: Path) -> None:
     """With a delay of two nights the fourth night is the first that is scored, by what the first one taught."""
     late, plain = compared(data, "--models", "linear", "--label-delay", "2"), compared(data, "--models", "linear")

@@ -104,6 +104,8 @@ class Crew:
         if os.WIFSIGNALED(status):
             name = signal.Signals(os.WTERMSIG(status)).name
             said |= {"failed": f"its process was ended by {name}, as when memory runs out", "code": TRY_AGAIN}
+        elif status:  # after what it said itself, if it could
+            said |= {"failed": f"its process ended with {os.waitstatus_to_exitcode(status)}", "code": 1}
         self._tell(said)
         os.close(child.says)
         os.close(child.go)

@@ -24,6 +24,7 @@ from nightfit.atomic import whole_file
 from nightfit.compare.bench import options
 from nightfit.compare.entrant import peak_mib, reset_peak
 from nightfit.compare.failure import Failure, failure
+from nightfit.compare.replay import versions
 from nightfit.compare.result import Series, deciding, held_against, summary
 from nightfit.errors import DataError
 from nightfit.lock import writer_lock
@@ -87,7 +88,10 @@ def rehearse(
     """
     rehearsed, failed = dict[str, Rehearsed](), dict[str, Failure]()
     for name in config.models:
-        told = {**settings(config, name), "seed": config.seed, "cut": repr(request.cut), "data": identity}
+        told = {
+            **settings(config, name), "seed": config.seed, "fresh_every": config.fresh_every, "cut": repr(request.cut),
+            "data": identity, "device": bench.device, "versions": versions(),
+        }  # fmt: skip
         key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
         own = replace(config, store=place / key, models={name: config.models[name]}, keep=1)
         try:
@@ -200,7 +204,7 @@ def _costs(each: Rehearsed) -> dict[str, Any]:
     """Return what a model's nights cost, cleaning, gate and commit included: no part of it is timed apart."""
     return {
         "learn_cpu_s": round(each.cpu_s, 3),
-        "predict_cpu_s": 0.0,
+        "predict_cpu_s": None,
         "learn_wall_s": round(sum(_seconds(m) for m in each.accepted), 3),
         "predict_wall_s": 0.0,
         "peak_mib": each.peak_mib,

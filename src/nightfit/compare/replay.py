@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 def versions() -> dict[str, str]:
     """Return the versions that figures depend on."""
     found = {name: version(name) for name in ("torch", "scikit-learn", "numpy")}
+    with suppress(PackageNotFoundError):  # an extra
+        found["lightgbm"] = version("lightgbm")
     return {"nightfit": __version__, **found, "python": platform.python_version(), "platform": platform.platform()}
 
 
@@ -80,7 +82,7 @@ def compare(
     if not ledgers:
         raise next(iter(failures.values())).error()
     failed = {name: failure.said for name, failure in failures.items()}
-    return {**assemble(bench, staged, ledgers, failed), "left_out": left_out, "versions": dict(versions())}
+    return {**assemble(bench, staged, ledgers, failed), "left_out": left_out}
 
 
 def prepare(bench: Bench, sources: Iterable[Source], folder: Path) -> tuple[Staged, int]:

@@ -32,17 +32,23 @@ LAST_NIGHTS = 30
 SECONDS = ("learn_cpu_s", "predict_cpu_s", "learn_s", "predict_s")
 
 
+def _variance_of_mean(values: Sequence[float]) -> float:
+    return float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
+
+
 @dataclass(frozen=True)
 class Series:
     """A model's nights, float [n] each: mean losses, and shares of wrong rows (None of a quantity).
 
-    `votes` have no loss, only errors. `seed_variance` is that of the mean loss.
+    `votes` have no loss, only errors. `seed_variance` is what the seeds add to the variance of the mean loss,
+    `error_variance` to that of the mean error.
     """
 
     losses: Array
     errors: Array | None = None
     votes: bool = False
     seed_variance: float = 0.0
+    error_variance: float = 0.0
 
     def means(self, rows: Array) -> float:
         """Return what the models of a comparison are ranked by."""
@@ -85,13 +91,17 @@ class Outcome:
     @property
     def series(self) -> Series:
         """What it is held against others by."""
-        return Series(self.losses, self.errors, self.votes, self.seed_variance)
+        return Series(self.losses, self.errors, self.votes, self.seed_variance, self._error_variance)
 
     @property
     def seed_variance(self) -> float:
         """The variance of the mean loss that comes of the seeds; 0 where there is one, and nothing is known."""
-        found = [ledger.total.mean_loss for ledger in self.ledgers]
-        return float(np.var(found, ddof=1)) / len(found) if len(found) > 1 else 0.0
+        return _variance_of_mean([ledger.total.mean_loss for ledger in self.ledgers])
+
+    @property
+    def _error_variance(self) -> float:
+        found = [ledger.total.scores().get("accuracy") for ledger in self.ledgers]
+        return _variance_of_mean([each for each in found if each is not None])
 
     def scores(self, of: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """Return the mean of every score over the seeds, of those that all have."""
@@ -238,7 +248,9 @@ def held_against(series: Mapping[str, Series], rows: Array, margin: float) -> tu
 
 def _paired(ours: Series, theirs: Series, rows: Array, margin: float) -> dict[str, Any]:
     if ours.errors is not None and theirs.errors is not None and (ours.votes or theirs.votes):
-        found, loss = difference(ours.errors, theirs.errors, rows), float(np.average(theirs.errors, weights=rows))
+        variance = ours.error_variance + theirs.error_variance
+        found = difference(ours.errors, theirs.errors, rows, seed_variance=variance)
+        loss = float(np.average(theirs.errors, weights=rows))
         return {"by": "errors", **_pair(found, loss, margin)}
     variance = ours.seed_variance + theirs.seed_variance
     found = difference(ours.losses, theirs.losses, rows, seed_variance=variance)
