@@ -26,6 +26,7 @@ LAYERS = [
     ["cleaning", "inputs", "model"],
     ["lock", "segments"],
     ["outputs"],
+    ["versions"],
     ["store"],
     ["acts", "prune", "verify"],
     ["config", "standing", "version"],

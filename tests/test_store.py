@@ -317,7 +317,7 @@ def test_a_copy_under_another_number_is_not_believed(lineage: Lineage) -> None:
     """A version is what its manifest says it is, or nothing: copies do not become the head."""
     commit(lineage)
     shutil.copytree(lineage.path(1), lineage.path(9))
-    other = lineage.pipeline.lineage("linear")
+    other = Lineage(lineage.pipeline, "linear")
     shutil.copytree(lineage.path(1), other.path(1))
     assert [(e.version, e.status) for e in lineage.entries()] == [(1, "accepted"), (9, "quarantined")]
     assert other.head() is None

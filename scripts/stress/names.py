@@ -56,7 +56,7 @@ def refused_inside(name: str, lineage: Lineage, manifest: Manifest) -> list[str]
     file, store = FileHash("0" * 64, 1), Store(lineage.pipeline.folder.parent)
     calls: dict[str, tuple[Callable[[], object], type[Exception]]] = {
         "pipeline": (lambda: store.pipeline(name), ConfigError),
-        "model": (lambda: lineage.pipeline.lineage(name), ConfigError),
+        "model": (lambda: store.pipeline("p").lineage(name), ConfigError),
         "manifest": (lambda: decode(encode(replace(manifest, files={name: file}))), CheckpointError),
         "segments": (lambda: decode(encode(replace(manifest, segments=[name]))), CheckpointError),
         "file": (lambda: lineage.load(manifest, [name]), CheckpointError),

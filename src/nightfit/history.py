@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nightfit.checkpoint import Manifest
     from nightfit.config import Config
     from nightfit.diff import Flips
-    from nightfit.store import Entry
+    from nightfit.versions import Entry
 
 N_MOVED = 10
 """Columns that `show` tells of; `show --json` has all that the record keeps."""

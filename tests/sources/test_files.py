@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nightfit.errors import DataError, TryAgainError
 from nightfit.sources import blocks as blocks_module
-from nightfit.sources import files as files_module
+from nightfit.sources import filereading
 from nightfit.sources.files import FileSource, read_whole
 from nightfit.sources.unpack import opened
 from nightfit.testing import check_source
@@ -81,9 +81,9 @@ class TestContract:
 
     def test_small_blocks_and_chunks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The contract holds across blocks and chunks, and beyond the stretches that are hashed."""
-        monkeypatch.setattr(files_module, "CHUNK_ROWS", 2)
-        monkeypatch.setattr(files_module, "HASHED_BYTES", 16)
-        monkeypatch.setattr(files_module, "Blocks", _small_blocks)
+        monkeypatch.setattr(filereading, "CHUNK_ROWS", 2)
+        monkeypatch.setattr(filereading, "HASHED_BYTES", 16)
+        monkeypatch.setattr(filereading, "Blocks", _small_blocks)
         check_source(lambda: source(tmp_path), grower(tmp_path / "x.csv"))
 
     def test_gzip(self, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nightfit.errors import ConfigError, DataError, GapError, TryAgainError
+from nightfit.sources import filereading
 from nightfit.sources import files as files_module
 from nightfit.sources import rotation as rotation_module
 from nightfit.sources.base import Surroundings
@@ -214,7 +215,7 @@ class TestExactlyOnce:
         root = tmp_path_factory.mktemp("log")
         player = Player(root)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(files_module, "HASHED_BYTES", n_hashed)
+            patch.setattr(filereading, "HASHED_BYTES", n_hashed)
             for step, value in steps:
                 player.play(step, value)
             player.night()
@@ -231,7 +232,7 @@ class TestContract:
     @pytest.mark.parametrize("pack", [False, True])
     def test_rotating_every_night(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, pack: bool) -> None:
         """A log that is rotated in the middle of what is new keeps the contract of a source."""
-        monkeypatch.setattr(files_module, "CHUNK_ROWS", 2)
+        monkeypatch.setattr(filereading, "CHUNK_ROWS", 2)
         log = Log(tmp_path)
 
         def grow(n: int) -> None:

@@ -9,32 +9,23 @@ from __future__ import annotations
 
 import copy
 import glob
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from nightfit.ahead import map_ahead
 from nightfit.errors import ConfigError, DataError, GapError
-from nightfit.sources.base import CHUNK_ROWS, Chunk, Cursor, Numbers, step_over
-from nightfit.sources.blocks import Block, Blocks
-from nightfit.sources.formats import format_of
+from nightfit.sources import filereading
+from nightfit.sources.base import Chunk, Cursor, Numbers, step_over
+from nightfit.sources.filereading import Note, reading_of, waiting
 from nightfit.sources.listing import JSON_LINES, PARQUET, ends_with, find
-from nightfit.sources.position import Position, read_ends, sha256
+from nightfit.sources.position import Position, read_ends
 from nightfit.sources.rotation import LogWrap, Progress, check_still, go_on, open_log
 from nightfit.sources.unpack import opened
 
 if TYPE_CHECKING:
-    from nightfit.sources.csv import Header
-    from nightfit.sources.formats import Format
     from nightfit.sources.unpack import Stream
-
-HASHED_BYTES = 64 << 10
-"""Hashed at the start of a file and before the offset."""
-Note = Callable[[str], None]
 
 
 class FileSource:
@@ -104,7 +95,7 @@ class FileSource:
             )
         gap = f"the log '{place}' must go on from where it was read or lie among '{self.rotated}', however neither does"
         with ExitStack() as stack:
-            files = open_log(live, self.rotated, self.root, HASHED_BYTES, stack)
+            files = open_log(live, self.rotated, self.root, filereading.HASHED_BYTES, stack)
             if not files:
                 self._one(live, note)
                 return
@@ -117,7 +108,7 @@ class FileSource:
             check_still(files, live, self.rotated, self.root)
             for i, file in enumerate(log.files):
                 wrap, is_over = LogWrap(known, place, log, i), log.is_over(i)
-                reading = _reading(
+                reading = reading_of(
                     file.stream, place, file.path, log.start(i), wrap, note=note, numbers=self.numbers, whole=is_over
                 )
                 if reading and not log.is_read(i):
@@ -176,9 +167,9 @@ def read_whole(path: Path, *, note: Note, after: Cursor | None = None) -> Iterat
         return
     start = Position.of(entry)
     with opened(path, place, whole=True) as stream:
-        if not read_ends(stream, start.offset, HASHED_BYTES).are_of(start):
+        if not read_ends(stream, start.offset, filereading.HASHED_BYTES).are_of(start):
             raise GapError(f"{place} must stay as it is while it is read, however it has changed; read it anew")
-        reading = _reading(
+        reading = reading_of(
             stream, place, path, start, wrap, note=note, numbers=Numbers(), whole=True, hollow=not start.rows
         )
         if reading is None:
@@ -212,160 +203,23 @@ def _read_on(
         if start is None:
             return
         is_new = start.generation != after.generation
-        reading = _reading(stream, place, path, start, wrap, note=note, numbers=numbers, hollow=is_new)
+        reading = reading_of(stream, place, path, start, wrap, note=note, numbers=numbers, hollow=is_new)
         if reading:
             yield from reading
         else:
-            note(_waiting(place, "its header line is not complete"))
+            note(waiting(place, "its header line is not complete"))
 
 
 def _start(stream: Stream, after: Position, place: str, note: Note) -> Position | None:
     """Find where to go on: at the position, at the start of a new generation, or (None) not yet."""
-    ends = read_ends(stream, after.offset, HASHED_BYTES)
+    ends = read_ends(stream, after.offset, filereading.HASHED_BYTES)
     if ends.are_of(after):
         return after
     if stream.is_unfinished and ends.is_short:
-        note(_waiting(place, "it is shorter than what was read of it, and the end of its gzip is missing"))
+        note(waiting(place, "it is shorter than what was read of it, and the end of its gzip is missing"))
         return None
     note(
         f"{place} should only grow, however what was read of it has changed: it was overwritten, "
         "and is read from its start"
     )
     return Position(generation=after.generation + 1)
-
-
-def _waiting(place: str, fact: str) -> str:
-    return f"{place} should be complete, however {fact}; it waits for the next night"
-
-
-def _reading(
-    stream: Stream,
-    place: str,
-    path: Path,
-    start: Position,
-    wrap: Callable[[Position], Cursor],
-    *,
-    note: Note,
-    numbers: Numbers,
-    whole: bool = False,
-    hollow: bool = False,
-) -> _Reading | None:
-    """Make the reading of a file, from the stream's start on; None while its header line is not complete."""
-    kind = format_of(path, stream, numbers)
-    stream.seek(0)
-    header = kind.read_header(stream, place=place, whole=whole and hollow)  # a log without records is no concern
-    return _Reading(stream, place, kind, header, start, wrap, note, whole, hollow) if header else None
-
-
-@dataclass
-class _Reading:
-    """The chunks of one file from `start` on; with `hollow`, an empty one where there are none.
-
-    `reached` is the position after those that were yielded.
-    """
-
-    stream: Stream
-    place: str
-    kind: Format
-    header: Header
-    start: Position
-    wrap: Callable[[Position], Cursor]
-    note: Note
-    whole: bool
-    hollow: bool
-    reached: Position = field(init=False)
-
-    def __iter__(self) -> Iterator[Chunk]:
-        yield from map_ahead(self._chunk, self._pieces())
-
-    def _pieces(self) -> Iterator[tuple[_Stretch, int, int]]:
-        """Find the records of each chunk; when there are no more, note what is left of the file."""
-        stretch = self._first()
-        blocks = Blocks(
-            self.stream.read,
-            place=self.place,
-            offset=stretch.block.offset,
-            row=stretch.row,
-            whole=self.whole,
-            quoted=self.kind.quoted,
-        )
-        empty = self.hollow
-        for block in blocks:
-            stretch, empty = stretch.next(block), empty and not len(block)
-            for i in range(0, len(block), CHUNK_ROWS):
-                yield stretch, i, min(i + CHUNK_ROWS, len(block))
-        if empty:
-            yield stretch, 0, 0
-        self.reached = stretch.position(len(stretch.block))
-        self._note_rest(blocks.n_rest)
-
-    def _first(self) -> _Stretch:
-        """Stand at the first record to be read, with the bytes that cursors hash, and no records yet."""
-        offset = max(self.start.offset, self.header.end)
-        self.stream.seek(0)
-        head = self.stream.read(HASHED_BYTES)
-        before = max(0, offset - HASHED_BYTES)
-        self.stream.seek(before)
-        tail, start = self.stream.read(offset - before), self.start
-        return _Stretch(head, tail, start.generation, start.rows, _no_records(offset))
-
-    def _chunk(self, piece: tuple[_Stretch, int, int]) -> Chunk:
-        stretch, start, stop = piece
-        records = self.kind.parse(stretch.block, start, stop, columns=self.header.columns, row=stretch.row + start)
-        index = np.append(records.index, stop)
-        return Chunk(
-            place=self.place,
-            table=records.table,
-            rows=records.index + stretch.row,
-            generation=stretch.generation,
-            cursor_at=lambda i: self.wrap(stretch.position(int(index[i]))),
-            bad=records.bad,
-            is_sparse=self.kind.is_sparse,
-        )
-
-    def _note_rest(self, n_rest: int) -> None:
-        if self.stream.is_unfinished:
-            self.note(_waiting(self.place, "the end of its gzip is missing"))
-        elif n_rest:
-            self.note(
-                f"the last line of {self.place} should end with a newline, however its {n_rest} bytes "
-                "have none; they wait for the next night"
-            )
-
-
-@dataclass(frozen=True)
-class _Stretch:
-    """A block of a file with what the cursors inside of it need: the file's head, and the bytes before it."""
-
-    head: bytes
-    before: bytes
-    generation: int
-    row: int
-    block: Block
-
-    def next(self, block: Block) -> _Stretch:
-        """Go on to the block that follows this one."""
-        before = self._last_bytes(block.offset)
-        return replace(self, before=before, row=self.row + len(self.block), block=block)
-
-    def position(self, i: int) -> Position:
-        """Give the position after i records: where the next one starts."""
-        block = self.block
-        offset = block.offset + (int(block.starts[i]) if i < len(block) else block.size)
-        return Position(
-            self.generation,
-            offset,
-            self.row + i,
-            sha256(self.head[:offset]),
-            sha256(self._last_bytes(offset)),
-        )
-
-    def _last_bytes(self, offset: int) -> bytes:
-        """Take the last 64 KiB before an offset that lies in the block, or at its end."""
-        end = offset - self.block.offset
-        return (self.before + self.block.data[max(0, end - HASHED_BYTES) : end])[-HASHED_BYTES:]
-
-
-def _no_records(offset: int) -> Block:
-    nothing = np.array([], np.int64)
-    return Block(offset, b"", 0, nothing, nothing)
