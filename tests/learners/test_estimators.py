@@ -296,14 +296,12 @@ def test_three_nights_killed_and_resumed_are_three_nights(tmp_path: Path) -> Non
     for pipe in pipes:
         pipe.root.mkdir()
     n_versions = list[int]()
-    for night in range(3):
+    for night, share in enumerate((0.6, 0.7, 0.85)):
         for pipe in pipes:
             pipe.append(make_rows(300, start=300 * night))
             pipe.load()
-        whole_s = train(straight)
-        for share in (0.6, 0.85):
-            train(killed, share * whole_s)
-            n_versions.append(len(list(killed.root.glob("checkpoints/p/*/0*"))))
+        train(killed, share * train(straight))
+        n_versions.append(len(list(killed.root.glob("checkpoints/p/*/0*"))))
         train(killed)
     n_models = len(straight.load().models)
     assert any(n % n_models for n in n_versions), "no kill came while some models had learned and others had not"
