@@ -87,7 +87,8 @@ def test_the_gradient_is_autograds(
     slices = [slice(rows[0], rows[2]), slice(rows[1], rows[2]), slice(rows[1], rows[3])]
     into = torch.full_like(net.flat.data, torch.nan)
     passes = net.passes(inputs, slices, net.parts(net.flat.data))
-    net.backward(passes, [done.outputs for done in passes], net.parts(net.flat.data), net.parts(into))
+    at_outputs = [done.outputs for done in passes]
+    net.backward(passes, ids, slices, at_outputs, net.parts(net.flat.data), net.parts(into))
 
     flat = net.flat.data.clone().requires_grad_()
     outputs = plainly(net, views(flat, net.shapes), z, ids)

@@ -52,13 +52,14 @@ class Inputs(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What a forward pass leaves of one group: its rows, the embedded ids, activations, and outputs [m, n, K].
+    """What a forward pass leaves of one group: its rows, activations, and outputs [m, n, K].
 
-    The first layer's activations lie in memory as [n, m h]: one product computes those of all members.
+    `dense`: float32 [n, d_num + e d_cat], numbers and embedded ids side by side. The first layer's activations lie in
+    memory as [n, m h]: one product computes those of all members.
     """
 
     x: Inputs
-    embedded: Tensor
+    dense: Tensor
     layers: list[Tensor]
     outputs: Tensor
 
@@ -111,11 +112,13 @@ class Mlp(nn.Module):
         """
         missing = torch.isnan(z)
         holes = missing.any(0).nonzero()[:, 0] if holes is None else holes
-        value = torch.nan_to_num(z)
+        value = torch.nan_to_num(z) if len(holes) else z
         angles = value.unsqueeze(2) * self.frequencies
-        waves = torch.cat([angles.sin(), angles.cos()], 2)
-        waves[:, holes] *= ~missing[:, holes, None]
-        return Inputs(value, missing[:, holes].float(), holes, waves.flatten(1), ids)
+        cosines = angles.cos()
+        if len(holes):  # where the sines of the 0 in a missing value's place are 0 already
+            cosines.masked_fill_(missing.unsqueeze(2), 0)
+        waves = torch.cat([angles.sin(), cosines], 2).flatten(1)
+        return Inputs(value, missing.index_select(1, holes).float(), holes, waves, ids)
 
     def forward(self, x: Inputs, flat: Tensor | None = None) -> Tensor:
         """Compute all members' outputs with the module's weights, or with another flat vector of them."""
@@ -125,38 +128,65 @@ class Mlp(nn.Module):
 
     def parts(self, flat: Tensor) -> Parts:
         """Return views of a flat vector of weights, or of their gradient: made once, used by many steps."""
-        return Parts(views(flat, self.shapes), [_of_group(views(flat, self.shapes), g) for g in range(len(GROUPS))])
+        whole = views(flat, self.shapes) | {"w_dense": _dense(flat, self.shapes)}
+        return Parts(whole, [_of_group(whole, g) for g in range(len(GROUPS))])
 
     def passes(self, x: Inputs, rows: Sequence[slice], weights: Parts) -> list[Pass]:
         """Compute each group's outputs on its own rows; those of the first group end with the linear member's."""
-        embedded = weights.all["embedding"][x.ids].flatten(1)
-        passes = [self._forward(x.take(own), embedded[own], w) for own, w in zip(rows, weights.groups, strict=True)]
+        embedded = _rows_of(weights.all["embedding"], x.ids).flatten(1)
+        dense, flags = torch.cat([x.value, embedded], 1), weights.all["w_missing"].index_select(0, x.holes)
+        passes = [
+            self._forward(x.take(own), dense[own], w, flags[:, self._units(g)])
+            for g, (own, w) in enumerate(zip(rows, weights.groups, strict=True))
+        ]
         outputs = torch.cat([passes[0].outputs, _linear(passes[0].x, weights.all)[None]])
         return [passes[0]._replace(outputs=outputs), *passes[1:]]
 
-    def _forward(self, x: Inputs, embedded: Tensor, w: Weights) -> Pass:
-        h, n = self.config.d_hidden, len(x.value)
-        first = torch.addmm(w["b_in"], x.value, w["w_value"]).addmm_(embedded, w["w_cat"])
+    def _units(self, g: int) -> slice:
+        """Return the units of a group's first layer."""
+        return slice(GROUPS[g].start * self.config.d_hidden, GROUPS[g].stop * self.config.d_hidden)
+
+    def _forward(self, x: Inputs, dense: Tensor, w: Weights, flags: Tensor) -> Pass:
+        h, n = self.config.d_hidden, len(dense)
+        first = torch.addmm(w["b_in"], dense, w["w_dense"])
         if len(x.holes):
-            first.addmm_(x.missing, w["w_missing"][x.holes])
+            first.addmm_(x.missing, flags)
         first[:, :h].addmm_(x.waves, w["w_waves"])
         layers = [first.relu_().view(n, len(w["w_out"]), h).transpose(0, 1)]
         for i in range(self.config.n_blocks - 1):
             layers.append(torch.baddbmm(w[f"b_{i}"], layers[-1], w[f"w_{i}"]).relu_())
-        return Pass(x, embedded, layers, torch.baddbmm(w["b_out"], layers[-1], w["w_out"]))
+        return Pass(x, dense, layers, torch.baddbmm(w["b_out"], layers[-1], w["w_out"]))
 
-    def backward(self, passes: Sequence[Pass], gradients: Sequence[Tensor], weights: Parts, into: Parts) -> None:
-        """Write the loss's gradient into the views `into`, from those [m, n, K] at each group's outputs."""
+    def backward(
+        self,
+        passes: Sequence[Pass],
+        ids: Tensor,
+        rows: Sequence[slice],
+        gradients: Sequence[Tensor],
+        weights: Parts,
+        into: Parts,
+    ) -> None:
+        """Write the loss's gradient into the views `into`, from those [m, n, K] at each group's outputs.
+
+        `ids` and `rows` are those of `passes`: the ids of all rows, and which of the rows are each group's.
+        """
         for name in ("embedding", "l_cat", "w_missing", "l_missing"):
             into.all[name].zero_()
         _backward_linear(passes[0].x, gradients[0][-1], into.all)
-        for done, gradient, w, d in zip(passes, gradients, weights.groups, into.groups, strict=True):
-            ids, embedded = self._backward(done, gradient[: len(d["w_out"])], w, d)
-            _scatter(into.all["embedding"], ids, embedded)
+        holes, units = passes[0].x.holes, len(weights.all["b_in"])
+        at_embedded = passes[0].dense.new_zeros(len(ids), len(weights.all["w_cat"]))
+        flags = at_embedded.new_empty(len(holes), units)
+        for g, (done, own, w, d) in enumerate(zip(passes, rows, weights.groups, into.groups, strict=True)):
+            at_first = self._backward(done, gradients[g][: len(d["w_out"])], w, d)
+            at_embedded[own].addmm_(at_first, w["w_cat"].t())
+            if len(holes):
+                torch.mm(done.x.missing.t(), at_first, out=flags[:, self._units(g)])
+        into.all["w_missing"].index_copy_(0, holes, flags)
+        _scatter(into.all["embedding"], ids, at_embedded.view(-1, self.config.d_embedding))
 
-    def _backward(self, done: Pass, gradient: Tensor, w: Weights, d: Weights) -> tuple[Tensor, Tensor]:
-        """Write a group's gradient; return the ids of its rows and the gradient at their embeddings."""
-        c, x, n = self.config, done.x, len(done.x.value)
+    def _backward(self, done: Pass, gradient: Tensor, w: Weights, d: Weights) -> Tensor:
+        """Write a group's gradient; return the one at what goes into the first layer's ReLU, [n, m h]."""
+        c, x, n = self.config, done.x, len(done.dense)
         gradient = _through(gradient, w["w_out"], done.layers[-1], d["w_out"], d["b_out"])
         for i in reversed(range(c.n_blocks - 1)):
             gradient = _rectified(gradient, done.layers[i + 1])
@@ -164,24 +194,26 @@ class Mlp(nn.Module):
         wide = (n, len(d["b_in"]))
         first = _rectified(*(a.transpose(0, 1).reshape(wide) for a in (gradient, done.layers[0])))
         torch.sum(first, 0, out=d["b_in"])
-        torch.mm(x.value.t(), first, out=d["w_value"])
-        if len(x.holes):
-            d["w_missing"][x.holes] = x.missing.t() @ first
+        torch.mm(done.dense.t(), first, out=d["w_dense"])
         torch.mm(x.waves.t(), first[:, : c.d_hidden], out=d["w_waves"])
-        torch.mm(done.embedded.t(), first, out=d["w_cat"])
-        return x.ids, (first @ w["w_cat"].t()).view(-1, c.d_embedding)
+        return first
 
 
 def _linear(x: Inputs, w: Weights) -> Tensor:
     """Compute the linear member's outputs [n, K]."""
-    outputs = torch.addmm(w["l_out"], x.value, w["l_value"]).add_(w["l_cat"][x.ids].sum(1))
-    return outputs.addmm_(x.missing, w["l_missing"][x.holes]) if len(x.holes) else outputs
+    outputs = torch.addmm(w["l_out"], x.value, w["l_value"]).add_(_rows_of(w["l_cat"], x.ids).sum(1))
+    return outputs.addmm_(x.missing, w["l_missing"].index_select(0, x.holes)) if len(x.holes) else outputs
+
+
+def _rows_of(weight: Tensor, ids: Tensor) -> Tensor:
+    """Return the rows [n, d, width] of a table that ids [n, d] name."""
+    return weight.index_select(0, ids.flatten()).view(*ids.shape, weight.shape[1])
 
 
 def _backward_linear(x: Inputs, gradient: Tensor, d: Weights) -> None:
     torch.mm(x.value.t(), gradient, out=d["l_value"])
     if len(x.holes):
-        d["l_missing"][x.holes] = x.missing.t() @ gradient
+        d["l_missing"].index_copy_(0, x.holes, x.missing.t() @ gradient)
     torch.sum(gradient, 0, out=d["l_out"])
     each = gradient[:, None].expand(-1, x.ids.shape[1], -1)
     _scatter(d["l_cat"], x.ids, each.reshape(-1, gradient.shape[1]))
@@ -200,8 +232,7 @@ def _of_group(w: Weights, g: int) -> Weights:
     hidden = {f"{kind}_{i}": w[f"{kind}_hidden"][i, m] for kind in "wb" for i in range(len(w["w_hidden"]))}
     return hidden | {
         "b_in": w["b_in"][own],
-        "w_value": w["w_value"][:, own],
-        "w_missing": w["w_missing"][:, own],
+        "w_dense": w["w_dense"][:, own],
         "w_waves": w["w_waves"][:, g * h : (g + 1) * h],
         "w_cat": w["w_cat"][:, own],
         "w_out": w["w_out"][m],
@@ -231,9 +262,9 @@ def _shapes(config: MlpConfig, sizes: Sizes, n_frequencies: int) -> Shapes:
     return {
         "b_in": (m * h,),
         "w_value": (sizes.d_num, m * h),
+        "w_cat": (e * sizes.d_cat, m * h),  # after `w_value`, so that both are one matrix: `_dense`
         "w_missing": (sizes.d_num, m * h),
         "w_waves": (2 * n_frequencies * sizes.d_num, len(GROUPS) * h),
-        "w_cat": (e * sizes.d_cat, m * h),
         "embedding": (sizes.n_ids, e),
         "w_hidden": (config.n_blocks - 1, m, h, h),
         "b_hidden": (config.n_blocks - 1, m, 1, h),
@@ -255,6 +286,12 @@ def views(flat: Tensor, shapes: Shapes) -> Weights:
     sizes = [math.prod(shape) for shape in shapes.values()]
     parts = torch.split(flat, sizes)
     return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
+def _dense(flat: Tensor, shapes: Shapes) -> Tensor:
+    """Return a view of the weights of numbers and embedded ids as one matrix [d_num + e d_cat, m h]."""
+    start, (d_num, width), (d_cat, _) = math.prod(shapes["b_in"]), shapes["w_value"], shapes["w_cat"]
+    return flat[start : start + (d_num + d_cat) * width].view(-1, width)
 
 
 def marked(flat: Tensor, shapes: Shapes, members: Sequence[int], value: float) -> Tensor:
