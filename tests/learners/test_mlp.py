@@ -88,7 +88,7 @@ def test_the_gradient_is_autograds(
     into = torch.full_like(net.flat.data, torch.nan)
     passes = net.passes(inputs, slices, net.parts(net.flat.data))
     at_outputs = [done.outputs for done in passes]
-    net.backward(passes, ids, slices, at_outputs, net.parts(net.flat.data), net.parts(into))
+    net.backward(passes, ids, at_outputs, net.parts(net.flat.data), net.parts(into))
 
     flat = net.flat.data.clone().requires_grad_()
     outputs = plainly(net, views(flat, net.shapes), z, ids)

@@ -181,7 +181,7 @@ class DeepLearner(Calibrated):
         passes = self._net.passes(x, rows, weights)
         wanted = y[:, None] if self._target is not None else torch.nn.functional.one_hot(y, len(self._seen))
         at_outputs = [self._gradient(done.outputs, wanted[own]) for done, own in zip(passes, rows, strict=True)]
-        self._net.backward(passes, x.ids, rows, at_outputs, weights, gradients)
+        self._net.backward(passes, x.ids, at_outputs, weights, gradients)
         self._optimiser.step()
 
     def _gradient(self, outputs: Tensor, wanted: Tensor) -> Tensor:

@@ -54,10 +54,11 @@ class Inputs(NamedTuple):
 class Pass(NamedTuple):
     """What a forward pass leaves of one group: its rows, activations, and outputs [m, n, K].
 
-    `dense`: float32 [n, d_num + e d_cat], numbers and embedded ids side by side. The first layer's activations lie in
-    memory as [n, m h]: one product computes those of all members.
+    `rows`: which of the minibatch's they are. `dense`: float32 [n, d_num + e d_cat], numbers and embedded ids side by
+    side. The first layer's activations lie in memory as [n, m h]: one product computes those of all members.
     """
 
+    rows: slice
     x: Inputs
     dense: Tensor
     layers: list[Tensor]
@@ -136,7 +137,7 @@ class Mlp(nn.Module):
         embedded = _rows_of(weights.all["embedding"], x.ids).flatten(1)
         dense, flags = torch.cat([x.value, embedded], 1), weights.all["w_missing"].index_select(0, x.holes)
         passes = [
-            self._forward(x.take(own), dense[own], w, flags[:, self._units(g)])
+            self._forward(own, x.take(own), dense[own], w, flags[:, self._units(g)])
             for g, (own, w) in enumerate(zip(rows, weights.groups, strict=True))
         ]
         outputs = torch.cat([passes[0].outputs, _linear(passes[0].x, weights.all)[None]])
@@ -146,7 +147,7 @@ class Mlp(nn.Module):
         """Return the units of a group's first layer."""
         return slice(GROUPS[g].start * self.config.d_hidden, GROUPS[g].stop * self.config.d_hidden)
 
-    def _forward(self, x: Inputs, dense: Tensor, w: Weights, flags: Tensor) -> Pass:
+    def _forward(self, rows: slice, x: Inputs, dense: Tensor, w: Weights, flags: Tensor) -> Pass:
         h, n = self.config.d_hidden, len(dense)
         first = torch.addmm(w["b_in"], dense, w["w_dense"])
         if len(x.holes):
@@ -155,20 +156,14 @@ class Mlp(nn.Module):
         layers = [first.relu_().view(n, len(w["w_out"]), h).transpose(0, 1)]
         for i in range(self.config.n_blocks - 1):
             layers.append(torch.baddbmm(w[f"b_{i}"], layers[-1], w[f"w_{i}"]).relu_())
-        return Pass(x, dense, layers, torch.baddbmm(w["b_out"], layers[-1], w["w_out"]))
+        return Pass(rows, x, dense, layers, torch.baddbmm(w["b_out"], layers[-1], w["w_out"]))
 
     def backward(
-        self,
-        passes: Sequence[Pass],
-        ids: Tensor,
-        rows: Sequence[slice],
-        gradients: Sequence[Tensor],
-        weights: Parts,
-        into: Parts,
+        self, passes: Sequence[Pass], ids: Tensor, gradients: Sequence[Tensor], weights: Parts, into: Parts
     ) -> None:
         """Write the loss's gradient into the views `into`, from those [m, n, K] at each group's outputs.
 
-        `ids` and `rows` are those of `passes`: the ids of all rows, and which of the rows are each group's.
+        `ids`: int64 [n, d_cat], of all rows that went into `passes`.
         """
         for name in ("embedding", "l_cat", "w_missing", "l_missing"):
             into.all[name].zero_()
@@ -176,9 +171,9 @@ class Mlp(nn.Module):
         holes, units = passes[0].x.holes, len(weights.all["b_in"])
         at_embedded = passes[0].dense.new_zeros(len(ids), len(weights.all["w_cat"]))
         flags = at_embedded.new_empty(len(holes), units)
-        for g, (done, own, w, d) in enumerate(zip(passes, rows, weights.groups, into.groups, strict=True)):
+        for g, (done, w, d) in enumerate(zip(passes, weights.groups, into.groups, strict=True)):
             at_first = self._backward(done, gradients[g][: len(d["w_out"])], w, d)
-            at_embedded[own].addmm_(at_first, w["w_cat"].t())
+            at_embedded[done.rows].addmm_(at_first, w["w_cat"].t())
             if len(holes):
                 torch.mm(done.x.missing.t(), at_first, out=flags[:, self._units(g)])
         into.all["w_missing"].index_copy_(0, holes, flags)
