@@ -40,6 +40,9 @@ AVERAGE = 0.5
 LEAST_ROWS = 32
 """A step's mean is over at least so many rows: the gradient of one row is mostly noise, and no night a single one."""
 
+TINY = 1e-30
+"""In place of the count of a class without rows, which has no log."""
+
 LEAST_ERROR = 1e-12
 """Mean squared errors, in variances of the target, count at least this much: an exact answer has no log."""
 
@@ -93,6 +96,11 @@ class DeepLearner(Calibrated):
     def _has_learned(self) -> bool:
         return bool(self._seen.any())
 
+    @property
+    def seen(self) -> Array:
+        """The classes (bool [K]) that were learned; of a quantity whether it was (bool [1])."""
+        return _numpy(self._seen)
+
     def observe(self, rows: Rows) -> None:
         """Let calibration and mixing weights learn from the outcomes of samples."""
         super().observe(rows)
@@ -110,9 +118,9 @@ class DeepLearner(Calibrated):
             return
         target, members = self._target, self._members(known)
         if target is None:
-            losses = np.array([row_losses(p, known.y).mean() for p in members])
+            losses = np.array([np.average(row_losses(p, known.y), weights=known.weight) for p in members])
         else:
-            errors = np.square(members - target.standard(known.y)).mean(1)
+            errors = np.average(np.square(members - target.standard(known.y)), 1, known.weight)
             losses = 0.5 * np.log(np.maximum(errors, LEAST_ERROR))
         self._mixture.observe(losses, len(known))
 
@@ -155,7 +163,9 @@ class DeepLearner(Calibrated):
             self._meet(rows)
             assert self._net.flat.grad is not None
             weights, gradients = self._net.parts(self._net.flat.data), self._net.parts(self._net.flat.grad)
-            pools = Pools(self._replay.pools(len(rows)), self._send, self._device)
+            replayed = self._replay.pools(len(rows))
+            is_weighted = rows.is_weighted or any(batch.weight is not None for batch in replayed)
+            pools = Pools(replayed, partial(self._send, is_weighted=is_weighted), self._device)
             steps = Steps(partial(self._step, pools, weights, gradients), self._device)
             for mix in self._replay.mixes(rows, seed=seed):
                 pools.enter(mix.block)
@@ -163,9 +173,10 @@ class DeepLearner(Calibrated):
             self._replay.remember(rows)
         self.notes = steps.notes
 
-    def _send(self, batch: Batch) -> Sent:
+    def _send(self, batch: Batch, *, is_weighted: bool) -> Sent:
         holes = np.asarray(np.isnan(batch.x_num).any(0))
-        return Sent(*self._features(batch), self._outcomes(batch.y), holes)
+        weight = send(batch.weights.astype(np.float32), self._device) if is_weighted else None
+        return Sent(*self._features(batch), self._outcomes(batch.y), holes, weight)
 
     def _outcomes(self, y: Array) -> Tensor:
         """Return what outputs are held against: class indices, or standardised values."""
@@ -181,6 +192,9 @@ class DeepLearner(Calibrated):
         passes = self._net.passes(x, rows, weights)
         wanted = y[:, None] if self._target is not None else torch.nn.functional.one_hot(y, len(self._seen))
         at_outputs = [self._gradient(done.outputs, wanted[own]) for done, own in zip(passes, rows, strict=True)]
+        if pools.weight is not None:
+            weight = pools.weight[index][:, None]
+            at_outputs = [gradient.mul_(weight[own]) for gradient, own in zip(at_outputs, rows, strict=True)]
         self._net.backward(passes, at_outputs, weights, gradients)
         self._optimiser.step()
 
@@ -208,7 +222,7 @@ class DeepLearner(Calibrated):
                 ~self._seen, -torch.inf
             )
             level = torch.logsumexp(logits, 2).mean(1, keepdim=True)
-        share = torch.from_numpy(np.log(np.maximum(counts, 1) / counts.sum())).float().to(self._device)
+        share = torch.from_numpy(np.log(np.maximum(counts, TINY) / counts.sum())).float().to(self._device)
         for flat in (self._net.flat.data, self._served):
             if flat is not None:  # an average over nights before the class was met would serve half of it
                 weights = views(flat, self._net.shapes)

@@ -23,18 +23,20 @@ ROOM = 0.5
 class Sent(NamedTuple):
     """Rows on the device: numbers z (float32 [n, d_num], standardised), category ids (int64 [n, d_cat]), outcomes [n].
 
-    `holes`: bool [d_num], the columns that miss a value in some of them, not on the device.
+    `holes`: bool [d_num], the columns that miss a value in some of them, not on the device. `weight`: float32 [n], by
+    what each row's loss is multiplied; None: by 1.
     """
 
     z: Tensor
     ids: Tensor
     y: Tensor
     holes: Array
+    weight: Tensor | None = None
 
     @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+    def tensors(self) -> tuple[Tensor, ...]:
         """What lies on the device."""
-        return self.z, self.ids, self.y
+        return (self.z, self.ids, self.y) + (() if self.weight is None else (self.weight,))
 
     @property
     def nbytes(self) -> int:
@@ -94,6 +96,11 @@ class Pools:
     def y(self) -> Tensor:
         """Outcomes [n]."""
         return self._tensors[2]
+
+    @property
+    def weight(self) -> Tensor | None:
+        """By what each row's loss is multiplied, float32 [n]; None: by 1."""
+        return self._tensors[3] if len(self._tensors) > 3 else None  # noqa: PLR2004 - one more than the others
 
     def enter(self, block: Block) -> None:
         """Put a block into its place, after what was queued before."""
