@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nightfit import commands, config, errors
+from nightfit import config, errors
 from nightfit.cli import edge
 from nightfit.gate import GateConfig
 from nightfit.learners.base import KINDS
@@ -189,7 +189,7 @@ def test_links_resolve(page: Path) -> None:
 def exit_codes() -> set[int]:
     """Return every code that the program can end with on purpose."""
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.NightfitError)]
-    return {0, commands.REFUSED, edge.INTERRUPTED, edge.TERMINATED, *(c.exit_code for c in classes)}
+    return {0, errors.REFUSED, edge.INTERRUPTED, edge.TERMINATED, *(c.exit_code for c in classes)}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/commands.md"])

@@ -31,7 +31,7 @@ LAYERS = [
     ["acts", "prune", "verify"],
     ["config", "standing", "version"],
     ["evidence", "face", "fresh", "resume"],
-    ["estimators", "forget", "night", "predict", "init", "report"],
+    ["estimators", "forget", "night", "predict", "init", "report", "schedule"],
     ["diff", "nightly", "doctor", "testing"],
     ["render"],
     ["compare"],

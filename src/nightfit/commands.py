@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from nightfit.comparing import Asked, rehearse, run, tell
 from nightfit.config import Config, ModelConfig, load, parse, short_named
-from nightfit.errors import ConfigError, UsageError
+from nightfit.errors import REFUSED, ConfigError, UsageError
 from nightfit.history import lineages, pick, score_names
 from nightfit.inputs import Typed
 from nightfit.learners.base import ESTIMATORS, REFERENCES
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from nightfit.schema import Task
     from nightfit.sources.base import Source
 
-REFUSED = 3
 CutOptions = tuple[int | None, str | None, str | None]
 """--night-rows, --night-column and --every, as typed."""
 
