@@ -12,7 +12,7 @@ SRC = Path(__file__).parents[1] / "src" / "nightfit"
 LAYERS = [
     ["__init__", "ahead", "duration", "errors", "jsontypes", "values"],
     ["atomic", "disk", "names"],
-    ["batch", "device", "sources.base"],
+    ["batch", "device", "notify.config", "sources.base"],
     ["checkpoint"],
     ["identity", "kinds", "known", "moments"],
     ["metrics"],
@@ -33,7 +33,7 @@ LAYERS = [
     ["evidence", "face", "fresh", "resume"],
     ["estimators", "forget", "night", "predict", "init", "report", "schedule"],
     ["diff", "nightly", "doctor", "testing"],
-    ["render"],
+    ["notify", "render"],
     ["compare"],
     ["history"],
     ["reporting", "upkeep"],
