@@ -280,7 +280,8 @@ def test_a_saved_one_goes_on_to_the_bit(labels: npt.ArrayLike, tmp_path: Path) -
 def test_what_users_pickle_goes_on_to_the_bit() -> None:
     """A copy by joblib goes on as its original does."""
     model = IncrementalMLPRegressor(random_state=0).fit(X[:100], X[:100, 0])
-    copy = restored(model)
+    assert np.array_equal(restored(model.set_params(d_hidden=8)).predict(X), model.predict(X))  # for the next `fit`
+    copy = restored(model.set_params(d_hidden=64))
     for each in (model, copy):
         each.partial_fit(X[100:], X[100:, 0])
     assert np.array_equal(model.predict(X), copy.predict(X))

@@ -44,7 +44,7 @@ class IncrementalMLPClassifier(ClassifierMixin, Face):  # type: ignore[misc] # s
 
         `sample_weight` [n]: by what the rows' losses are multiplied, over its mean in this call; 0 leaves a row out.
         """
-        return self._call(X, y, None, sample_weight, anew=not self.continues)
+        return self._call(X, y, None, sample_weight, anew=not self._continues)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Go on learning from rows that were not learned before; the first call names all classes that will come.
@@ -63,7 +63,7 @@ class IncrementalMLPClassifier(ClassifierMixin, Face):  # type: ignore[misc] # s
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each of `classes_`, float64 [n, K]."""
-        return self.answers(X)
+        return self._answers(X)
 
     def _call(
         self,
@@ -75,9 +75,9 @@ class IncrementalMLPClassifier(ClassifierMixin, Face):  # type: ignore[misc] # s
         anew: bool,
         observe: bool = False,
     ) -> Self:
-        x, y = self.checked(X, y, anew=anew)
+        x, y = self._checked(X, y, anew=anew)
         outcomes = self._encoded(y, classes, anew=anew)
-        return self.night(x, outcomes, sample_weight, len(self.classes_), anew=anew, observe=observe)
+        return self._night(x, outcomes, sample_weight, len(self.classes_), anew=anew, observe=observe)
 
     def _encoded(self, y: Array, classes: Any, *, anew: bool) -> Array:
         """Return each row's place in `classes_`, int64 [n]; learning that starts anew settles what they are."""
@@ -95,14 +95,14 @@ class IncrementalMLPClassifier(ClassifierMixin, Face):  # type: ignore[misc] # s
             )
         return np.asarray(places, np.int64)
 
-    def attributes(self) -> dict[str, Any]:
+    def _attributes(self) -> dict[str, Any]:
         """Return what is kept besides parameters and the model."""
         labels = {"dtype": self.classes_.dtype.str, "values": self.classes_.tolist()}
-        return super().attributes() | {"classes_": labels}
+        return super()._attributes() | {"classes_": labels}
 
-    def take_attributes(self, kept: Mapping[str, Any]) -> None:
+    def _take_attributes(self, kept: Mapping[str, Any]) -> None:
         """Read what `attributes` returned."""
-        super().take_attributes(kept)
+        super()._take_attributes(kept)
         self.classes_ = np.array(kept["classes_"]["values"], kept["classes_"]["dtype"])
 
 
@@ -133,7 +133,7 @@ class IncrementalMLPRegressor(RegressorMixin, Face):  # type: ignore[misc]
 
         `sample_weight` [n]: by what the rows' losses are multiplied, over its mean in this call; 0 leaves a row out.
         """
-        return self._call(X, y, sample_weight, anew=not self.continues)
+        return self._call(X, y, sample_weight, anew=not self._continues)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Go on learning from rows that were not learned before; `sample_weight` as in `fit`."""
@@ -142,8 +142,8 @@ class IncrementalMLPRegressor(RegressorMixin, Face):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """Return each row's value, float64 [n]."""
-        return self.answers(X)
+        return self._answers(X)
 
     def _call(self, X: Any, y: Any, sample_weight: Any, *, anew: bool, observe: bool = False) -> Self:
-        x, y = self.checked(X, y, anew=anew)
-        return self.night(x, np.asarray(y, np.float64), sample_weight, 1, anew=anew, observe=observe)
+        x, y = self._checked(X, y, anew=anew)
+        return self._night(x, np.asarray(y, np.float64), sample_weight, 1, anew=anew, observe=observe)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -23,7 +23,6 @@ from nightfit.device import choose
 from nightfit.errors import CheckpointError, NightfitError
 from nightfit.identity import mix
 from nightfit.learners.base import Arrays, MlpConfig, part, patient
-from nightfit.learners.deep import DeepLearner
 from nightfit.model import Model
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ FORMAT = 1
 
 _SEEDS = 2**31 - 1
 _OPTIONS = tuple(field.name for field in fields(MlpConfig) if field.name != "d_embedding")  # there are no categories
-_KEPT = ("n_features_in_", "_seed", "_n_seen")
+_KEPT = ("n_features_in_", "_seed", "_n_seen", "_known")
 
 
 class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
@@ -46,6 +45,7 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
 
     _task: ClassVar[Task]
     _model: Model
+    _known: list[int]
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         """
         check_is_fitted(self)
         told = {"format": FORMAT, "nightfit": __version__, "estimator": type(self).__name__}
-        content = self._packed(told | {"params": self.get_params(), "kept": self.attributes()})
+        content = self._packed(told | {"params": self.get_params(), "kept": self._attributes()})
         with whole_file(Path(path)) as file:
             file.write(content)
 
@@ -99,7 +99,7 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
                 f"{told.get('estimator', 'something else')} (format {told.get('format')}); load it with that"
             )
         made = cls(**told["params"])
-        made.take_attributes(told["kept"])
+        made._take_attributes(told["kept"])
         made._unpack(arrays, told)
         return made
 
@@ -114,7 +114,7 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the attributes with the model as bytes, that are the same whatever torch and device."""
+        """Return the attributes, the model among them as bytes that any torch and any device can read."""
         state = dict(super().__getstate__())
         if "_model" in state:
             del state["_settled"]
@@ -131,13 +131,13 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
     def _packed(self, told: Mapping[str, Any]) -> bytes:
         state, files = self._model.state()
         config, _ = self._settled
-        text = _json({**told, "state": state, "n_epochs": config.n_epochs})
+        text = _json({**told, "state": state, "config": asdict(config)})
         named = {f"{file}.{name}": array for file, arrays in files.items() for name, array in arrays.items()}
         return pack(named | {"json": np.frombuffer(text.encode(), np.uint8)})
 
     def _unpack(self, arrays: Arrays, told: Mapping[str, Any]) -> None:
         files = {name: part(arrays, name) for name in ("model", "learning", "memory")}
-        self._restore(told["state"], files, self._config(n_epochs=told["n_epochs"]))
+        self._restore(told["state"], files, MlpConfig(**told["config"]))
 
     def _restore(self, state: Mapping[str, Any], files: Mapping[str, Arrays], config: MlpConfig) -> None:
         with _value_errors():
@@ -145,25 +145,25 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
             self._model = Model.load(state, files, config, device=device, seed=self._seed)
         self._settled = config, device
 
-    def attributes(self) -> dict[str, Any]:
+    def _attributes(self) -> dict[str, Any]:
         """Return what is kept besides parameters and the model."""
         names = {name: getattr(self, name) for name in _KEPT}
         has_names = hasattr(self, "feature_names_in_")
         return names | ({"feature_names_in_": self.feature_names_in_.tolist()} if has_names else {})
 
-    def take_attributes(self, kept: Mapping[str, Any]) -> None:
+    def _take_attributes(self, kept: Mapping[str, Any]) -> None:
         """Read what `attributes` returned."""
         for name in _KEPT:
             setattr(self, name, kept[name])
         if "feature_names_in_" in kept:
             self.feature_names_in_ = np.array(kept["feature_names_in_"], object)
 
-    def _config(self, **other: Any) -> MlpConfig:
+    def _config(self) -> MlpConfig:
         """Return the parameters as the learner's options; raises `ValueError` for what makes no sense."""
         with _value_errors():
-            return build(MlpConfig, {name: _plain(getattr(self, name)) for name in _OPTIONS} | other, "")
+            return build(MlpConfig, {name: _plain(getattr(self, name)) for name in _OPTIONS}, "")
 
-    def night(
+    def _night(
         self,
         x: Array,
         y: Array,
@@ -190,18 +190,19 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
             self._observe(batch)
         self._model.learn(Rows([batch]), seed=self._seed)
         self._n_seen += len(x)
+        if self._task == "classification":
+            self._known = np.union1d(self._known, y).tolist()
         return self
 
     def _observe(self, batch: Batch) -> None:
         """Let mixing weights and calibration learn; that a class was never learned is no fault of theirs."""
-        learner = self._model.learner
-        assert isinstance(learner, DeepLearner)
-        is_known = learner.seen[batch.y] if self._task == "classification" else np.ones(len(batch), bool)
-        learner.observe(Rows([batch.take(is_known)]))
+        is_known = np.isin(batch.y, self._known) if self._task == "classification" else np.ones(len(batch), bool)
+        self._model.learner.observe(Rows([batch.take(is_known)]))
 
     def _start(self, config: MlpConfig, d_num: int, n_classes: int) -> None:
         """Make a model that has learned nothing."""
-        self._seed, self._n_seen = int(check_random_state(self.random_state).randint(_SEEDS)), 0
+        self._seed = int(check_random_state(self.random_state).randint(_SEEDS))
+        self._n_seen, self._known = 0, []
         with _value_errors():
             device = choose(self.device).name
             model = Model.fresh("mlp", config, task=self._task, device=device, seed=self._seed)
@@ -210,14 +211,14 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
                 model.declare(str(i) for i in range(n_classes))
         self._model, self._settled = model, (config, device)
 
-    def answers(self, X: Any) -> Array:
+    def _answers(self, X: Any) -> Array:
         """Return probabilities [n, K] or values [n]."""
         check_is_fitted(self)
         x = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan")
         none = np.full(len(x), UNKNOWN_CLASS)
         return self._model.predict_rows(Rows([Batch(none.astype(np.uint64), x, np.zeros((len(x), 0), np.int32), none)]))
 
-    def checked(self, X: Any, y: Any, *, anew: bool) -> tuple[Array, Array]:
+    def _checked(self, X: Any, y: Any, *, anew: bool) -> tuple[Array, Array]:
         """Return checked rows and outcomes; X's columns are those of the first call, unless learning starts anew."""
         x, y = validate_data(
             self, X, y, reset=anew, dtype=np.float64, ensure_all_finite="allow-nan",
@@ -226,7 +227,7 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         return x, y
 
     @property
-    def continues(self) -> bool:
+    def _continues(self) -> bool:
         """Say whether `fit` goes on where the call before ended."""
         return self.warm_start and self.__sklearn_is_fitted__()
 

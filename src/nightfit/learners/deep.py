@@ -40,9 +40,6 @@ AVERAGE = 0.5
 LEAST_ROWS = 32
 """A step's mean is over at least so many rows: the gradient of one row is mostly noise, and no night a single one."""
 
-TINY = 1e-30
-"""In place of the count of a class without rows, which has no log."""
-
 LEAST_ERROR = 1e-12
 """Mean squared errors, in variances of the target, count at least this much: an exact answer has no log."""
 
@@ -95,11 +92,6 @@ class DeepLearner(Calibrated):
 
     def _has_learned(self) -> bool:
         return bool(self._seen.any())
-
-    @property
-    def seen(self) -> Array:
-        """The classes (bool [K]) that were learned; of a quantity whether it was (bool [1])."""
-        return _numpy(self._seen)
 
     def observe(self, rows: Rows) -> None:
         """Let calibration and mixing weights learn from the outcomes of samples."""
@@ -163,9 +155,7 @@ class DeepLearner(Calibrated):
             self._meet(rows)
             assert self._net.flat.grad is not None
             weights, gradients = self._net.parts(self._net.flat.data), self._net.parts(self._net.flat.grad)
-            replayed = self._replay.pools(len(rows))
-            is_weighted = rows.is_weighted or any(batch.weight is not None for batch in replayed)
-            pools = Pools(replayed, partial(self._send, is_weighted=is_weighted), self._device)
+            pools = Pools(self._replay.pools(len(rows)), self._send, self._device, is_weighted=rows.is_weighted)
             steps = Steps(partial(self._step, pools, weights, gradients), self._device)
             for mix in self._replay.mixes(rows, seed=seed):
                 pools.enter(mix.block)
@@ -173,10 +163,9 @@ class DeepLearner(Calibrated):
             self._replay.remember(rows)
         self.notes = steps.notes
 
-    def _send(self, batch: Batch, *, is_weighted: bool) -> Sent:
+    def _send(self, batch: Batch) -> Sent:
         holes = np.asarray(np.isnan(batch.x_num).any(0))
-        weight = send(batch.weights.astype(np.float32), self._device) if is_weighted else None
-        return Sent(*self._features(batch), self._outcomes(batch.y), holes, weight)
+        return Sent(*self._features(batch), self._outcomes(batch.y), holes)
 
     def _outcomes(self, y: Array) -> Tensor:
         """Return what outputs are held against: class indices, or standardised values."""
@@ -192,9 +181,8 @@ class DeepLearner(Calibrated):
         passes = self._net.passes(x, rows, weights)
         wanted = y[:, None] if self._target is not None else torch.nn.functional.one_hot(y, len(self._seen))
         at_outputs = [self._gradient(done.outputs, wanted[own]) for done, own in zip(passes, rows, strict=True)]
-        if pools.weight is not None:
-            weight = pools.weight[index][:, None]
-            at_outputs = [gradient.mul_(weight[own]) for gradient, own in zip(at_outputs, rows, strict=True)]
+        if (weight := pools.weight) is not None:
+            at_outputs = [g.mul_(weight[index[own], None]) for g, own in zip(at_outputs, rows, strict=True)]
         self._net.backward(passes, at_outputs, weights, gradients)
         self._optimiser.step()
 
@@ -222,7 +210,7 @@ class DeepLearner(Calibrated):
                 ~self._seen, -torch.inf
             )
             level = torch.logsumexp(logits, 2).mean(1, keepdim=True)
-        share = torch.from_numpy(np.log(np.maximum(counts, TINY) / counts.sum())).float().to(self._device)
+        share = torch.from_numpy(np.log(np.maximum(counts, 1e-300) / counts.sum())).float().to(self._device)
         for flat in (self._net.flat.data, self._served):
             if flat is not None:  # an average over nights before the class was met would serve half of it
                 weights = views(flat, self._net.shapes)
