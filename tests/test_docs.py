@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from nightfit import commands, config, errors
+from nightfit import config, errors
 from nightfit.cli import edge
 from nightfit.gate import GateConfig
 from nightfit.learners.base import KINDS
+from nightfit.notify.config import NotifyConfig
 from nightfit.schema import SchemaConfig
 from nightfit.sources import make
 from nightfit.sources.base import SourceConfig
@@ -28,6 +29,7 @@ BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SOURCES = {kind.config.__name__: kind.config for kind in [*make._KINDS.values(), make.kind_of("sqlite:///x.db")]}
 TABLES = {
     "": config._Top, "store": config.StoreConfig, "sources": SourceConfig, "schema": SchemaConfig, "gate": GateConfig,
+    "notify": NotifyConfig,
     **KINDS,
 }  # fmt: skip
 
@@ -136,6 +138,7 @@ def test_the_example_has_the_defaults() -> None:
     plain = config.parse({"name": "example", "target": "TARGET", "key": "ID", "sources": [{"url": "x"}]}, PROJECT)
     assert example.models == plain.models
     assert example.gate == plain.gate
+    assert example.notify == plain.notify
     assert example.rules.schema == plain.rules.schema
     assert (example.seed, example.rules.holdout, example.store) == (plain.seed, plain.rules.holdout, plain.store)
     assert (example.rules.label_wait, example.rules.pending_rows) == (plain.rules.label_wait, plain.rules.pending_rows)
@@ -189,7 +192,7 @@ def test_links_resolve(page: Path) -> None:
 def exit_codes() -> set[int]:
     """Return every code that the program can end with on purpose."""
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.NightfitError)]
-    return {0, commands.REFUSED, edge.INTERRUPTED, edge.TERMINATED, *(c.exit_code for c in classes)}
+    return {0, errors.REFUSED, edge.INTERRUPTED, edge.TERMINATED, *(c.exit_code for c in classes)}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/commands.md"])

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-SHELL = [PROJECT / ".ci" / "run", *(PROJECT / "scripts" / name for name in ("test", "demo", "nightly.sh", "lib.sh"))]
+SHELL = [
+    PROJECT / ".ci" / "run",
+    *(PROJECT / "scripts" / name for name in ("test", "test_airflow", "demo", "nightly.sh", "lib.sh")),
+]
 PROGRAMS = [path for path in SHELL if path.name != "lib.sh"]
 
 FAKE = """#!/bin/sh

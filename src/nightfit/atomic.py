@@ -28,7 +28,7 @@ def writing_to(output: Path) -> Iterator[Path]:
         yield target
     except OSError as error:
         fact = error.strerror or str(error)
-        raise DataError(f"the output must be writable, however {output}: {fact}; name another with -o") from None
+        raise DataError(f"the output must be writable, however {output}: {fact}; name another") from None
 
 
 def is_device(target: Path) -> bool:

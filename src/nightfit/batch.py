@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -21,6 +21,9 @@ BLOCK_ROWS = 65_536
 UNKNOWN_CLASS = -1
 """The `y` of a row whose class the schema has not learned yet."""
 
+ARRAYS = ("key_hash", "x_num", "x_cat", "y")
+"""What every batch has, in the order of its fields."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -30,12 +33,14 @@ class Batch:
     `x_cat`: int32 [n, d_cat], ids of categories in the schema's one table of ids.
     `y`: int64 [n], class indices (`UNKNOWN_CLASS` where the schema does not know the class);
     or float64 [n], a quantity.
+    `weight`: float64 [n], above 0, by what each row's loss is multiplied; None, as in every night: by 1.
     """
 
     key_hash: Array
     x_num: Array
     x_cat: Array
     y: Array
+    weight: Array | None = None
 
     def __post_init__(self) -> None:
         n = len(self.key_hash)
@@ -57,7 +62,13 @@ class Batch:
 
     def take(self, index: Array | slice) -> Batch:
         """Return the rows that an index array, a mask or a slice names."""
-        return Batch(self.key_hash[index], self.x_num[index], self.x_cat[index], self.y[index])
+        weight = None if self.weight is None else self.weight[index]
+        return Batch(self.key_hash[index], self.x_num[index], self.x_cat[index], self.y[index], weight)
+
+    @property
+    def weights(self) -> Array:
+        """By what each row's loss is multiplied, float64 [n], also where none is given."""
+        return np.ones(len(self)) if self.weight is None else self.weight
 
 
 def concat(batches: Iterable[Batch]) -> Batch:
@@ -65,7 +76,10 @@ def concat(batches: Iterable[Batch]) -> Batch:
     blocks = list(batches)
     if len(blocks) == 1:
         return blocks[0]
-    return Batch(*(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Batch)))
+    joined = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in ARRAYS}
+    if any(block.weight is not None for block in blocks):
+        joined["weight"] = np.concatenate([block.weights for block in blocks])
+    return Batch(**joined)
 
 
 class Rows:
@@ -109,9 +123,14 @@ class Rows:
         return concat(block.take(slice(None, None, step)) for block in self.chunks())
 
     def class_counts(self, n_classes: int) -> Array:
-        """Count the rows of each class, int64 [n_classes]; all their classes must be known."""
-        counts = (np.bincount(block.y, minlength=n_classes) for block in self.chunks())
+        """Count the rows of each class, [n_classes], by their weights; all their classes must be known."""
+        counts = (np.bincount(block.y, block.weight, n_classes) for block in self.chunks())
         return sum(counts, start=np.zeros(n_classes, np.int64))
+
+    @property
+    def is_weighted(self) -> bool:
+        """Say whether rows differ in how much they count."""
+        return any(isinstance(block, Batch) and block.weight is not None for block in self._blocks)
 
     def split_last(self, chosen: Callable[[int], Array]) -> tuple[Rows, Rows]:
         """Split rows off the last block: those that the mask (bool [m]) which `chosen` makes of its length names."""
@@ -137,7 +156,7 @@ class StagedBatch:
 
     def load(self) -> Batch:
         """Return the batch, its large arrays memory-mapped."""
-        return Batch(*(_load(_path(self.stem, field.name)) for field in fields(Batch)))
+        return Batch(*(_load(_path(self.stem, name)) for name in ARRAYS))
 
 
 Block: TypeAlias = Batch | StagedBatch
@@ -183,7 +202,7 @@ def widened(batch: Batch, d_num: int, cat_ids: Array) -> Batch:
     x_num, x_cat = np.full((n, d_num), np.nan), np.tile(cat_ids, (n, 1))
     x_num[:, : batch.x_num.shape[1]] = batch.x_num
     x_cat[:, : batch.x_cat.shape[1]] = batch.x_cat
-    return Batch(batch.key_hash, x_num, x_cat, batch.y)
+    return Batch(batch.key_hash, x_num, x_cat, batch.y, batch.weight)
 
 
 def _pieces(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
@@ -211,13 +230,14 @@ def save_array(path: Path, array: Array) -> None:
 
 
 def _spill(pieces: Sequence[Batch], stem: Path) -> StagedBatch:
-    """Write batches as one; they are not joined in memory."""
+    """Write batches, none of them weighted, as one; they are not joined in memory."""
+    assert all(piece.weight is None for piece in pieces)
     stem.parent.mkdir(parents=True, exist_ok=True)
     n = sum(map(len, pieces))
-    for field in fields(Batch):
-        arrays = [np.ascontiguousarray(getattr(piece, field.name)) for piece in pieces]
+    for name in ARRAYS:
+        arrays = [np.ascontiguousarray(getattr(piece, name)) for piece in pieces]
         header = np.lib.format.header_data_from_array_1_0(arrays[0]) | {"shape": (n, *arrays[0].shape[1:])}
-        with _path(stem, field.name).open("wb") as file:
+        with _path(stem, name).open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             for array in arrays:
                 file.write(array.data)  # not `tofile`, for the reason that `save_array` names

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from itertools import repeat
 
 import numpy as np
 
@@ -22,6 +23,9 @@ PRIOR_SHARES = np.array([0.0, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0])
 
 CAUTION = 0.01 * np.add.outer((np.log2(TEMPERATURES) - 1) ** 2, (np.arange(len(PRIOR_SHARES)) - 3) ** 2)
 """The losses that the grid starts with: before there is evidence a temperature of 2 and a tenth of the prior."""
+
+DECLARED = 0.5
+"""What a class that is declared counts for in the prior; learned ones count more."""
 
 FADE = 0.8
 """What a night's evidence is still worth a night later."""
@@ -71,7 +75,7 @@ class Calibration:
     @property
     def fresh(self) -> Array:
         """The classes (bool [K]) that are declared and were never learned; none, if that is so of all."""
-        new = (self.counts > 0) & (self.counts < 1)
+        new = self.counts == DECLARED
         return np.asarray(new & ~new.all())
 
     def prior_rows(self, n: int) -> Array:
@@ -99,8 +103,10 @@ class Calibration:
 
         return apply
 
-    def observe(self, proba: Array, y: Array) -> None:
+    def observe(self, proba: Array, y: Array, row_weight: Array | None = None) -> None:
         """Learn from raw probabilities [n, K] of rows and their classes; rows of unknown classes say nothing.
+
+        `row_weight`: float64 [n], how much each row counts.
 
         The guard w is the posterior weight of the prior beside the grid's choice, with mean losses P and Q: what is
         served loses at most -ln(w e^-P + (1 - w) e^-Q) = P + ln(w' / w), as a geometric mean is superadditive
@@ -111,23 +117,25 @@ class Calibration:
         known = known[:: math.ceil(len(known) / MAX_ROWS) or 1]
         if not len(known) or not len(self.counts):
             return
-        raw, y = proba[known], y[known]
-        prior = self.prior[y][:, None]
-        losses = np.stack([_losses(tempered(raw, t)[np.arange(len(y)), y][:, None], prior) for t in TEMPERATURES])
+        raw, y, counting = proba[known], y[known], None if row_weight is None else row_weight[known]
+        prior, rows = self.prior[y][:, None], np.arange(len(y))
+        losses = np.stack([_losses(tempered(raw, t)[rows, y][:, None], prior, counting) for t in TEMPERATURES])
         excess = float(losses.flat[self.losses.argmin()] - losses[0, -1])
         odds = math.log(self.guard / (1 - self.guard)) + excess
         self.guard = min(max(1 / (1 + math.exp(-odds)), GUARD_LOW), GUARD_HIGH)
         weight = min(len(y) / FULL_ROWS, 1.0)
         self.losses = FADE**weight * self.losses + weight * np.minimum(losses - losses.min(), LIMIT)
 
-    def count(self, outcomes: Iterable[Array]) -> None:
-        """Count the classes of learned rows, int [n] each."""
-        for y in outcomes:
-            self.counts = self.counts + np.bincount(y[y >= 0], minlength=len(self.counts))
+    def count(self, outcomes: Iterable[Array], weights: Iterable[Array | None] = repeat(None)) -> None:
+        """Count the classes of learned rows, int [n] each, by the weights that they have."""
+        for y, weight in zip(outcomes, weights, strict=False):
+            known = y >= 0
+            counts = np.bincount(y[known], None if weight is None else weight[known], len(self.counts))
+            self.counts = self.counts + counts
 
     def declare(self, n_classes: int) -> None:
         """Give each of the first classes half a count (Krichevsky & Trofimov 1981): known, but never learned."""
-        self.counts = self.counts + 0.5 * (np.arange(len(self.counts)) < n_classes)
+        self.counts = self.counts + DECLARED * (np.arange(len(self.counts)) < n_classes)
 
     def grow(self, n_classes: int) -> None:
         """Append classes that were never seen."""
@@ -151,6 +159,7 @@ def tempered(proba: Array, temperature: float) -> Array:
     return np.asarray(power / power.sum(1, keepdims=True))
 
 
-def _losses(p: Array, prior: Array) -> Array:
+def _losses(p: Array, prior: Array, weight: Array | None) -> Array:
     """Return the mean log loss at each of `PRIOR_SHARES`, from the probabilities [n, 1] of the true classes."""
-    return np.asarray(-np.log(np.maximum((1 - PRIOR_SHARES) * p + PRIOR_SHARES * prior, CLIP)).mean(0))
+    losses = -np.log(np.maximum((1 - PRIOR_SHARES) * p + PRIOR_SHARES * prior, CLIP))
+    return np.asarray(np.average(losses, 0, weight))

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, cast
 
 from nightfit.comparing import Asked, rehearse, run, tell
 from nightfit.config import Config, ModelConfig, load, parse, short_named
-from nightfit.errors import ConfigError, UsageError
+from nightfit.errors import REFUSED, ConfigError, LockedError, NightfitError, UsageError
 from nightfit.history import lineages, pick, score_names
 from nightfit.inputs import Typed
 from nightfit.learners.base import ESTIMATORS, REFERENCES
 from nightfit.lock import writer_lock
+from nightfit.notify.tell import notify
+from nightfit.notify.told import ModelTold, Told
 from nightfit.render import print_json, show, status, table
 from nightfit.schema import TASKS
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from nightfit.schema import Task
     from nightfit.sources.base import Source
 
-REFUSED = 3
 CutOptions = tuple[int | None, str | None, str | None]
 """--night-rows, --night-column and --every, as typed."""
 
@@ -92,6 +93,23 @@ def train(
         raise UsageError(
             f"--exclude names a version of one model, however {len(models)} would run: {', '.join(models)}; add --model"
         )
+    try:
+        rounds, where = _nights(config, models, device, cut, accept, exclude)
+    except (LockedError, UsageError):  # another run will tell, and what was typed concerns nobody else
+        raise
+    except NightfitError as error:
+        _tell(config, Told(config.name, error.exit_code, _now(), error=str(error)))
+        raise
+    _print_nights(rounds, where, as_json=as_json)
+    code = REFUSED if any(result.status == "refused" for result in rounds[-1]) else 0
+    _tell(config, Told(config.name, code, _now(), [*map(ModelTold.of, rounds[-1])]))
+    return code
+
+
+def _nights(
+    config: Config, models: Sequence[str], device: str, cut: CutOptions, accept: str | None, exclude: int | None
+) -> tuple[list[list[NightResult]], str]:
+    """Run one night, or several; return what came of each, and where it was learned, in words."""
     with writer_lock(config.store / config.name), status() as progress:
         progress("starting")
         from nightfit.device import choose
@@ -105,8 +123,13 @@ def train(
         rounds = (
             [run_night(config, models, request)] if request.cut is None else list(backfill(config, models, request))
         )
-    _print_nights(rounds, f"{chosen.name} ({chosen.reason})", as_json=as_json)
-    return REFUSED if any(result.status == "refused" for result in rounds[-1]) else 0
+    return rounds, f"{chosen.name} ({chosen.reason})"
+
+
+def _tell(config: Config, told: Told) -> None:
+    """Tell those whom the config names; who could not be told is a warning."""
+    for warning in notify(config, told):
+        print(f"nightfit: {warning}", file=sys.stderr)
 
 
 def _print_nights(rounds: list[list[NightResult]], device: str, *, as_json: bool) -> None:

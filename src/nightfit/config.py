@@ -25,6 +25,7 @@ from nightfit.learners.base import (
     reference,
 )
 from nightfit.names import NAME
+from nightfit.notify.config import NotifyConfig
 from nightfit.schema import TASKS, Rules, SchemaConfig
 from nightfit.sources.base import SourceConfig
 from nightfit.sources.make import kind_of
@@ -57,6 +58,7 @@ class Config:
     seed: int = 0
     fresh_every: int = 30
     gate: GateConfig = field(default_factory=GateConfig)
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def load(path: Path) -> Config:
 
 def parse(document: dict[str, Any], folder: Path) -> Config:
     """Compose a config from a TOML document; `folder` is what a relative root is relative to."""
-    tables = {"store", "sources", "schema", "models", "gate"}
+    tables = {"store", "sources", "schema", "models", "gate", "notify"}
     top = build(_Top, {k: v for k, v in document.items() if k not in tables}, "", also=tables)
     kept = document.get("store", {})
     store = build(StoreConfig, {"path": kept} if isinstance(kept, str) else kept, "store.")
@@ -179,6 +181,7 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
         seed=top.seed,
         fresh_every=top.fresh_every,
         gate=gate,
+        notify=build(NotifyConfig, document.get("notify", {}), "notify."),
     )
 
 

@@ -17,6 +17,9 @@ A message says the rule, then the fact, then what to do: "rule, however: fact; t
 
 from __future__ import annotations
 
+REFUSED = 3
+"""The exit code of a night in which a model was refused by the gate: no error, but not what was hoped for."""
+
 
 class NightfitError(Exception):
     """Base of all errors that nightfit raises on purpose; `exit_code` is what the process ends with."""

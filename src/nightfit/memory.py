@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from nightfit.batch import Array, Batch, concat, widened
+from nightfit.batch import ARRAYS, Array, Batch, concat, widened
 from nightfit.identity import priority
 
 
@@ -41,12 +41,8 @@ class _Sample:
 
     def arrays(self) -> dict[str, Array]:
         """Return the rows as named arrays."""
-        return {
-            "key_hash": self.batch.key_hash,
-            "x_num": self.batch.x_num,
-            "x_cat": self.batch.x_cat,
-            "y": self.batch.y,
-        }
+        weight = {} if self.batch.weight is None else {"weight": self.batch.weight}
+        return {name: getattr(self.batch, name) for name in ARRAYS} | weight
 
     @classmethod
     def from_arrays(cls, capacity: int, arrays: dict[str, Array]) -> Self:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from nightfit.checkpoint import RowCounts
 from nightfit.cleaning import labels_found
@@ -42,6 +42,8 @@ class NightResult:
     alarms: Sequence[str] = ()
     seconds: float = 0.0
     task: str = ""
+    drift: Mapping[str, Any] = field(default_factory=dict)
+    """The figures of `drift.Seen`."""
 
 
 def run(config: Config, names: Sequence[str], request: Request) -> list[NightResult]:
@@ -186,5 +188,5 @@ def _night(config: Config, standing: Standing, increment: Increment, folder: Pat
     prune(standing.lineage, config.keep)
     return NightResult(
         standing.name, manifest.status, manifest.verdict, manifest.version, manifest.rows, manifest.prequential,
-        increment.notes, night.alarms, seconds, night.task,
+        increment.notes, night.alarms, seconds, night.task, cast("dict[str, Any]", manifest.night["drift"]),
     )  # fmt: skip

@@ -78,18 +78,18 @@ class TargetScale:
         mean, origin = self.moments["mean"], self.moments["origin"]
         return lambda z: np.clip(factor * z + mean + origin, *bounds)
 
-    def observe(self, z: Array, y: Array) -> None:
-        """Learn from the standardised answers [n] to rows, and their targets."""
+    def observe(self, z: Array, y: Array, row_weight: Array | None = None) -> None:
+        """Learn from the standardised answers [n] to rows, and their targets; `row_weight`: how much each counts."""
         step = math.ceil(len(y) / MAX_ROWS) or 1
-        z, wanted = z[::step], self.standard(y[::step])
+        z, wanted, counting = z[::step], self.standard(y[::step]), None if row_weight is None else row_weight[::step]
         if not len(wanted):
             return
-        losses = np.square(np.outer(1 - PRIOR_SHARES, z) - wanted).mean(1)
+        losses = np.average(np.square(np.outer(1 - PRIOR_SHARES, z) - wanted), 1, counting)
         weight = min(len(wanted) / FULL_ROWS, 1.0)
         self.losses = FADE**weight * self.losses + weight * np.minimum(losses - losses.min(), LIMIT)
 
-    def count(self, outcomes: Iterable[Array]) -> tuple[float, float]:
-        """Take learned targets, float64 [n] each, into the moments and the range.
+    def count(self, outcomes: Iterable[Array], _weights: object = None) -> tuple[float, float]:
+        """Take learned targets, float64 [n] each, into the moments and the range; a unit has no weights.
 
         Return by what a standardised answer from before must be multiplied, and what added, to mean the same value. An
         answer from when all targets were the same means that one: it is multiplied by 0.

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from nightfit.cli import answering, learning, looking, upkeep
+from nightfit.cli import answering, learning, looking, planning, upkeep
 from nightfit.cli.edge import Group
 
 app = typer.Typer(
@@ -22,9 +22,9 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    learning.init, learning.train, answering.predict, answering.serve, answering.token, answering.export,
-    learning.compare, looking.log, looking.report, looking.show, looking.diff, upkeep.rollback, upkeep.promote,
-    upkeep.prune, upkeep.forget, looking.verify, looking.doctor,
+    learning.init, learning.train, planning.schedule, answering.predict, answering.serve, answering.token,
+    answering.export, learning.compare, looking.log, looking.report, looking.show, looking.diff, upkeep.rollback,
+    upkeep.promote, upkeep.prune, upkeep.forget, looking.verify, looking.doctor,
 )  # fmt: skip
 """In the order of `--help`."""
 

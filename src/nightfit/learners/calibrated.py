@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from types import MappingProxyType
 
 import numpy as np
@@ -69,7 +70,8 @@ class Calibrated(ABC):
     def _learn_and_count(self, rows: Rows, *, seed: int) -> None:
         if not len(rows):
             return
-        moved = self._calibration.count(block.y for block in rows.chunks())
+        weights = [block.weight for block in rows.chunks()] if rows.is_weighted else repeat(None)
+        moved = self._calibration.count((block.y for block in rows.chunks()), weights)
         if moved and self._has_learned():
             self._convert(*moved)
         self._learn(rows, seed=seed)
@@ -78,7 +80,7 @@ class Calibrated(ABC):
         return self._raw(batch) if self._has_learned() else self._calibration.prior_rows(len(batch))
 
     def _calibrate(self, batch: Batch) -> None:
-        self._calibration.observe(self._raw_or_prior(batch), batch.y)
+        self._calibration.observe(self._raw_or_prior(batch), batch.y, batch.weight)
 
 
 def rehearse(rows: Rows, *, seed: int) -> tuple[Rows, Rows]:

@@ -110,9 +110,9 @@ class DeepLearner(Calibrated):
             return
         target, members = self._target, self._members(known)
         if target is None:
-            losses = np.array([row_losses(p, known.y).mean() for p in members])
+            losses = np.array([np.average(row_losses(p, known.y), weights=known.weight) for p in members])
         else:
-            errors = np.square(members - target.standard(known.y)).mean(1)
+            errors = np.average(np.square(members - target.standard(known.y)), 1, known.weight)
             losses = 0.5 * np.log(np.maximum(errors, LEAST_ERROR))
         self._mixture.observe(losses, len(known))
 
@@ -155,7 +155,7 @@ class DeepLearner(Calibrated):
             self._meet(rows)
             assert self._net.flat.grad is not None
             weights, gradients = self._net.parts(self._net.flat.data), self._net.parts(self._net.flat.grad)
-            pools = Pools(self._replay.pools(len(rows)), self._send, self._device)
+            pools = Pools(self._replay.pools(len(rows)), self._send, self._device, is_weighted=rows.is_weighted)
             steps = Steps(partial(self._step, pools, weights, gradients), self._device)
             for mix in self._replay.mixes(rows, seed=seed):
                 pools.enter(mix.block)
@@ -181,6 +181,8 @@ class DeepLearner(Calibrated):
         passes = self._net.passes(x, rows, weights)
         wanted = y[:, None] if self._target is not None else torch.nn.functional.one_hot(y, len(self._seen))
         at_outputs = [self._gradient(done.outputs, wanted[own]) for done, own in zip(passes, rows, strict=True)]
+        if (weight := pools.weight) is not None:
+            at_outputs = [g.mul_(weight[index[own], None]) for g, own in zip(at_outputs, rows, strict=True)]
         self._net.backward(passes, x.ids, at_outputs, weights, gradients)
         self._optimiser.step()
 
@@ -208,7 +210,7 @@ class DeepLearner(Calibrated):
                 ~self._seen, -torch.inf
             )
             level = torch.logsumexp(logits, 2).mean(1, keepdim=True)
-        share = torch.from_numpy(np.log(np.maximum(counts, 1) / counts.sum())).float().to(self._device)
+        share = torch.from_numpy(np.log(np.maximum(counts, 1e-300) / counts.sum())).float().to(self._device)
         for flat in (self._net.flat.data, self._served):
             if flat is not None:  # an average over nights before the class was met would serve half of it
                 weights = views(flat, self._net.shapes)

@@ -6,7 +6,7 @@ the epochs to come as long as there is room.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nightfit.batch import BLOCK_ROWS, Array, Batch, Block, in_memory
+from nightfit.learners.arithmetic import send
 
 ROOM = 0.5
 """The share of a GPU's free memory that tonight's rows may take; the rest is for steps."""
@@ -23,18 +24,20 @@ ROOM = 0.5
 class Sent(NamedTuple):
     """Rows on the device: numbers z (float32 [n, d_num], standardised), category ids (int64 [n, d_cat]), outcomes [n].
 
-    `holes`: bool [d_num], the columns that miss a value in some of them, not on the device.
+    `holes`: bool [d_num], the columns that miss a value in some of them, not on the device. `weight`: float32 [n], by
+    what each row's loss is multiplied; None: by 1.
     """
 
     z: Tensor
     ids: Tensor
     y: Tensor
     holes: Array
+    weight: Tensor | None = None
 
     @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+    def tensors(self) -> tuple[Tensor, ...]:
         """What lies on the device."""
-        return self.z, self.ids, self.y
+        return (self.z, self.ids, self.y) + (() if self.weight is None else (self.weight,))
 
     @property
     def nbytes(self) -> int:
@@ -45,17 +48,25 @@ class Sent(NamedTuple):
 class Pools:
     """The rows that an index of `Replay.mixes` counts through: replayed ones, then the block that is learned.
 
-    `send` brings a batch to the device.
+    `bring` brings a batch to the device. `is_weighted`: rows of the night have weights; replayed ones may, too.
     """
 
-    def __init__(self, replayed: Iterable[Batch], send: Callable[[Batch], Sent], device: torch.device) -> None:
-        self._send, self._device = send, device
+    def __init__(
+        self,
+        replayed: Sequence[Batch],
+        bring: Callable[[Batch], Sent],
+        device: torch.device,
+        *,
+        is_weighted: bool = False,
+    ) -> None:
+        self._bring, self._device = bring, device
+        self._is_weighted = is_weighted or any(batch.weight is not None for batch in replayed)
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._room = int(ROOM * torch.cuda.mem_get_info(device)[0]) if self._side else 0
         self._there: dict[int, Sent] = {}
         self._block: Block | None = None
         self._queued: torch.cuda.Event | None = None
-        replayed_rows = [send(batch) for batch in replayed]
+        replayed_rows = [self._sent(batch) for batch in replayed]
         self._n_replayed = sum(len(sent.y) for sent in replayed_rows)
         self._tensors = [self._room_for(of_kind) for of_kind in zip(*(s.tensors for s in replayed_rows), strict=True)]
         self._holes = np.zeros_like(replayed_rows[0].holes)
@@ -95,6 +106,11 @@ class Pools:
         """Outcomes [n]."""
         return self._tensors[2]
 
+    @property
+    def weight(self) -> Tensor | None:
+        """By what each row's loss is multiplied, float32 [n]; None: by 1."""
+        return self._tensors[3] if len(self._tensors) > 3 else None  # noqa: PLR2004 - one more than the others
+
     def enter(self, block: Block) -> None:
         """Put a block into its place, after what was queued before."""
         if block is self._block:
@@ -114,10 +130,15 @@ class Pools:
         """Bring a block; a GPU may still be busy with what was queued before."""
         if id(block) not in self._there:
             with torch.cuda.stream(self._side) if self._side else nullcontext():
-                sent = self._send(in_memory(block))
+                sent = self._sent(in_memory(block))
             self._there[id(block)] = sent
             self._room -= sent.nbytes
         return self._there[id(block)]
+
+    def _sent(self, batch: Batch) -> Sent:
+        sent = self._bring(batch)
+        weight = send(batch.weights.astype(np.float32), self._device) if self._is_weighted else None
+        return sent._replace(weight=weight)
 
     def _drop(self, block: Block) -> None:
         """Let a block go, once it has been read."""
