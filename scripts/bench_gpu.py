@@ -31,6 +31,7 @@ from nightfit.batch import BLOCK_ROWS, Batch, Rows, stage
 from nightfit.learners import arithmetic, steps
 from nightfit.learners.base import MlpConfig
 from nightfit.learners.deep import DeepLearner
+from nightfit.learners.replay import Counts
 from nightfit.metrics import row_losses
 from nightfit.model import Model
 from nightfit.schema import Schema
@@ -123,7 +124,7 @@ class Counted:
     def method(self) -> Callable[..., None]:
         """Return what counts, and goes on."""
 
-        def take(of: steps.Steps, index: Tensor, counts: tuple[int, ...], kind: Hashable) -> None:
+        def take(of: steps.Steps, index: Tensor, counts: Counts, kind: Hashable) -> None:
             self.n_steps += 1
             self.n_rows += len(index)
             self._take(of, index, counts, kind)

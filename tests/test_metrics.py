@@ -138,12 +138,16 @@ def test_a_spread_is_never_nothing_beside_the_size() -> None:
 def test_a_tally_of_blocks_is_that_of_all_rows(sizes: list[int], seed: int, is_value: bool) -> None:  # noqa: FBT001
     """However rows are cut into blocks, and though classes appear on the way, the scores are those of all at once."""
     random = np.random.default_rng(seed)
-    tally, answers, outcomes = Tally(), [], []
+    tally, joined, answers, outcomes = Tally(), Tally(), [], []
     for i, n in enumerate(sizes):
         answers.append(random.normal(size=n) if is_value else random.dirichlet(np.ones(i + 2), n))
         outcomes.append(random.normal(size=n) if is_value else random.integers(-1, i + 2, n))
         tally.add(answers[-1], outcomes[-1])
+        block = Tally()
+        block.add(answers[-1], outcomes[-1])
+        joined.join(Tally.from_arrays(block.arrays()))
     width = len(sizes) + 1
     padded = answers if is_value else [np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a in answers]
     assert tally.n == sum(sizes)
     assert tally.scores() == pytest.approx(scores(np.concatenate(padded), np.concatenate(outcomes)), abs=2e-5)
+    assert joined.scores() == pytest.approx(tally.scores())

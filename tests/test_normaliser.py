@@ -64,6 +64,15 @@ def test_nights_merge_to_one_pass(column: list[float], cuts: list[int]) -> None:
     assert_exact(merged([np.array(column, float)[:, None]]), column)
 
 
+@given(COLUMNS, CUTS)
+def test_shares_join_to_one_pass(column: list[float], cuts: list[int]) -> None:
+    """Moments that several took, each of its own rows, join to those of all rows, computed exactly."""
+    joined = Normaliser(1)
+    for part in nights(column, cuts):
+        joined.join(merged([part]).arrays())
+    assert_exact(joined, column)
+
+
 @given(COLUMNS, CUTS, st.randoms(use_true_random=False))
 def test_order_does_not_matter(column: list[float], cuts: list[int], random: object) -> None:
     """The rows in any other order give the same moments to 1e-9."""

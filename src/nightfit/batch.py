@@ -96,6 +96,11 @@ class Rows:
     def __len__(self) -> int:
         return sum(map(len, self._blocks))
 
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The blocks, unread."""
+        return self._blocks
+
     def chunks(self) -> Iterator[Batch]:
         """Yield the rows in order, block by block."""
         yield from map(in_memory, self._blocks)
@@ -183,8 +188,8 @@ def stage(batches: Iterable[Batch], folder: Path, *, keep: bool = False) -> Rows
     blocks: list[Block] = []
     for i, pieces in enumerate(_pieces(batches)):
         if i == 1 and not keep:
-            blocks = [_spill(blocks, folder / f"{0:06d}")]  # type: ignore[arg-type]
-        blocks.append(_spill(pieces, folder / f"{i:06d}") if i or keep else concat(pieces))
+            blocks = [spill(blocks, folder / f"{0:06d}")]  # type: ignore[arg-type]
+        blocks.append(spill(pieces, folder / f"{i:06d}") if i or keep else concat(pieces))
     return Rows(blocks)
 
 
@@ -229,8 +234,8 @@ def save_array(path: Path, array: Array) -> None:
         np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
-def _spill(pieces: Sequence[Batch], stem: Path) -> StagedBatch:
-    """Write batches, none of them weighted, as one; they are not joined in memory."""
+def spill(pieces: Sequence[Batch], stem: Path) -> StagedBatch:
+    """Write batches, none of them weighted, as one block, maybe of no rows; they are not joined in memory."""
     assert all(piece.weight is None for piece in pieces)
     stem.parent.mkdir(parents=True, exist_ok=True)
     n = sum(map(len, pieces))

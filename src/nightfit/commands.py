@@ -20,11 +20,13 @@ from nightfit.learners.base import ESTIMATORS, REFERENCES
 from nightfit.lock import writer_lock
 from nightfit.notify.tell import notify
 from nightfit.notify.told import ModelTold, Told
+from nightfit.ranks import join, place
 from nightfit.render import print_json, show, status, table
 from nightfit.schema import TASKS
 
 if TYPE_CHECKING:
     from nightfit.nightly import NightResult
+    from nightfit.ranks import Together
     from nightfit.schema import Task
     from nightfit.sources.base import Source
 
@@ -84,7 +86,13 @@ def train(
     *,
     as_json: bool,
 ) -> int:
-    """Run one night, or with night options a long history; return the exit code."""
+    """Run one night, or with night options a long history; return the exit code.
+
+    Of several ranks the first does; the others only help it.
+    """
+    if place()[0]:
+        _follow(device)
+        return 0
     config = load(path)
     models = [pick(config, name) for name in dict.fromkeys(names)] or list(config.models)
     if accept is not None and not accept.strip():
@@ -118,11 +126,12 @@ def _nights(
         from nightfit.nightly import run as run_night
         from nightfit.sources.increment import Cut
 
-        chosen = choose(device)
-        request = Request(chosen, _now, accept, exclude, Cut.parse(*cut), progress)
-        rounds = (
-            [run_night(config, models, request)] if request.cut is None else list(backfill(config, models, request))
-        )
+        parsed, chosen = Cut.parse(*cut), choose(device, number=place()[1])
+        with join(chosen.name) as ranks:
+            if ranks.size > 1:
+                chosen = replace(chosen, reason=f"{chosen.reason}; {ranks.size} ranks")
+            request = Request(chosen, _now, accept, exclude, parsed, progress)
+            rounds = [run_night(config, models, request)] if parsed is None else list(backfill(config, models, request))
     return rounds, f"{chosen.name} ({chosen.reason})"
 
 
@@ -130,6 +139,15 @@ def _tell(config: Config, told: Told) -> None:
     """Tell those whom the config names; who could not be told is a warning."""
     for warning in notify(config, told):
         print(f"nightfit: {warning}", file=sys.stderr)
+
+
+def _follow(device: str) -> None:
+    from nightfit.device import choose
+    from nightfit.following import follow
+
+    chosen = choose(device, number=place()[1])
+    with join(chosen.name) as ranks:
+        follow(cast("Together", ranks), chosen.name)
 
 
 def _print_nights(rounds: list[list[NightResult]], device: str, *, as_json: bool) -> None:

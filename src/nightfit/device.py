@@ -16,8 +16,10 @@ class Device:
     reason: str
 
 
-def choose(wanted: str = "auto") -> Device:
+def choose(wanted: str = "auto", *, number: int = 0) -> Device:
     """Turn "auto", "cpu", "cuda", "cuda:N" or "mps" into a device that is there.
+
+    Where only CUDA is said, or nothing, `number` says which of a host's devices it is.
 
     Raises `ConfigError` for a name that is none of these, and for a device that this machine does not have.
     """
@@ -27,15 +29,14 @@ def choose(wanted: str = "auto") -> Device:
         return Device("cpu", "as asked")
     n_cuda, has_mps = available()
     if wanted == "auto":
-        return _best(n_cuda, has_mps=has_mps)
+        return _best(n_cuda, number, has_mps=has_mps)
     if wanted == "mps" and not has_mps:
         raise ConfigError("--device mps needs Apple's Metal, however torch finds none; use --device cpu or auto")
-    if wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= n_cuda:
-        raise ConfigError(
-            f"--device {wanted} needs that CUDA device, however torch finds {n_cuda} of them; "
-            "use --device cpu or auto, or see `nightfit doctor`",
-        )
-    return Device("cuda:0" if wanted == "cuda" else wanted, "as asked")
+    if wanted.startswith("cuda"):
+        number = int(wanted.partition(":")[2] or number)
+        _check_is_there(wanted, number, n_cuda)
+        return Device(f"cuda:{number}", "as asked")
+    return Device(wanted, "as asked")
 
 
 def available() -> tuple[int, bool]:
@@ -45,9 +46,19 @@ def available() -> tuple[int, bool]:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0, torch.backends.mps.is_available()
 
 
-def _best(n_cuda: int, *, has_mps: bool) -> Device:
+def _check_is_there(wanted: str, number: int, n_cuda: int) -> None:
+    if number >= n_cuda:
+        raise ConfigError(
+            f"--device {wanted} needs CUDA device {number}, however torch finds {n_cuda} of them; "
+            "use --device cpu or auto, start no more ranks than a host has, or see `nightfit doctor`",
+        )
+
+
+def _best(n_cuda: int, number: int, *, has_mps: bool) -> Device:
     if n_cuda:
-        return Device("cuda:0", f"auto: the first of {n_cuda} CUDA device{'s' * (n_cuda > 1)}")
+        _check_is_there("auto", number, n_cuda)
+        which = f"number {number}" if number else "the first"
+        return Device(f"cuda:{number}", f"auto: {which} of {n_cuda} CUDA device{'s' * (n_cuda > 1)}")
     if has_mps:
         return Device("mps", "auto: Apple's Metal is there, CUDA is not")
     return Device("cpu", "auto: torch finds neither CUDA nor Metal")

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from nightfit.batch import Array
-from nightfit.moments import merged, no_moments
+from nightfit.moments import joined, merged, no_moments
 
 CLIP = 1e-6
 """Smallest probability that a score sees: what a class that nobody predicted costs, -log(1e-6) = 13.8."""
@@ -131,6 +131,15 @@ class Tally:
         self._classes = np.stack([_added(*pair) for pair in zip(self._classes, counts, strict=True)])
         bins = np.minimum((np.nan_to_num(confidence) * _N_BINS).astype(int), _N_BINS - 1)  # a NaN shows in the loss
         self.bins += [np.bincount(bins, of, _N_BINS) for of in (confidence, hit, np.ones(len(y)))]
+
+    def join(self, other: Tally) -> None:
+        """Take in what another one counted."""
+        self.n += other.n
+        self._loss += other._loss
+        self._absolute += other._absolute
+        self._moments = joined(self._moments, other._moments)
+        self._classes = np.stack([_added(*pair) for pair in zip(self._classes, other._classes, strict=True)])
+        self.bins = self.bins + other.bins
 
     @property
     def mean_loss(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from nightfit.batch import Array, Batch, Rows
 from nightfit.jsontypes import Json
 from nightfit.learners.arithmetic import send
 from nightfit.learners.base import MEMORY, Arrays, Learner, LearnerConfig, MlpConfig, ReferenceConfig, part
+from nightfit.learners.shared import as_message
 from nightfit.memory import Memory
 from nightfit.metrics import Tally, row_losses
 from nightfit.normaliser import Normaliser
+from nightfit.ranks import Message, here
 from nightfit.schema import Schema, Task
 
 if TYPE_CHECKING:
@@ -47,6 +50,29 @@ def make_learner(config: LearnerConfig, normaliser: Normaliser, *, task: Task, d
     from nightfit.learners.estimator import EstimatorLearner
 
     return EstimatorLearner(config, normaliser, task=task)
+
+
+def predicted(learner: Learner, rows: Rows) -> Iterator[tuple[Array, Batch]]:
+    """Yield a learner's answers to a night of any size, in order, with the rows that it answers."""
+    for block in rows.chunks():
+        for start in range(0, len(block), PREDICT_ROWS):
+            piece = block.take(slice(start, start + PREDICT_ROWS))
+            yield learner.predict(piece), piece
+
+
+def tallied(learner: Learner, rows: Rows) -> Arrays:
+    """Return what a learner scores on rows, as a `Tally`'s arrays."""
+    tally = Tally()
+    for answer, block in predicted(learner, rows):
+        tally.add(answer, block.y)
+    return tally.arrays()
+
+
+def take_moments(normaliser: Normaliser, rows: Rows) -> Arrays:
+    """Let a normaliser take the moments of rows; return all that it has then."""
+    for block in rows.chunks():
+        normaliser.update(send(block.x_num, normaliser.count.device))
+    return normaliser.arrays()
 
 
 @dataclass
@@ -100,10 +126,7 @@ class Model:
 
     def predicted(self, rows: Rows) -> Iterator[tuple[Array, Batch]]:
         """Yield `predict` of a night of any size, in order, with the rows that it answers."""
-        for block in rows.chunks():
-            for start in range(0, len(block), PREDICT_ROWS):
-                piece = block.take(slice(start, start + PREDICT_ROWS))
-                yield self.predict(piece), piece
+        return predicted(self.learner, rows)
 
     def losses(self, rows: Rows) -> Array:
         """Return each row's loss, float64 [n]."""
@@ -112,9 +135,12 @@ class Model:
     def tally(self, rows: Rows) -> Tally:
         """Return what the model scores on a night of any size."""
         tally = Tally(votes=self.learner.votes)
-        for answer, block in self.predicted(rows):
-            tally.add(answer, block.y)
+        for counted in here().each("tally", rows, partial(tallied, self.learner), self._message):
+            tally.join(Tally.from_arrays(counted))
         return tally
+
+    def _message(self) -> Message:
+        return as_message(self.learner, self.schema.task)
 
     def learn(self, rows: Rows, *, seed: int) -> None:
         """Take the rows' moments, then fine-tune. `seed` and the number of nights before make the random state.
@@ -123,8 +149,8 @@ class Model:
         """
         if not len(rows):
             return
-        for block in rows.chunks():
-            self.normaliser.update(send(block.x_num, self.normaliser.count.device))
+        for moments in here().each("moments", rows, partial(take_moments, self.normaliser), self._message)[1:]:
+            self.normaliser.join(moments)
         self.learner.learn(rows, seed=seed * 100_003 + self.n_nights)
         self.n_nights += 1
 

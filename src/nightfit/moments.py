@@ -40,13 +40,19 @@ def merged(moments: Moments, x: Array) -> dict[str, Array]:
     shifted = np.where(valid, x - origin, 0.0)
     mean = shifted.sum(0) / np.maximum(count, 1)
     m2 = np.square(np.where(valid, shifted - mean, 0.0)).sum(0)
-    total = moments["count"] + count
-    delta = mean - moments["mean"]
+    return joined({**moments, "origin": origin}, {"origin": origin, "count": count, "mean": mean, "m2": m2})
+
+
+def joined(a: Moments, b: Moments) -> dict[str, Array]:
+    """Return the moments of two sets of rows together; a column's origin is that of the first which has values."""
+    origin = np.where(a["count"] == 0, b["origin"], a["origin"])
+    total = a["count"] + b["count"]
+    delta = b["mean"] + (b["origin"] - origin) - a["mean"]
     return {
         "origin": origin,
         "count": total,
-        "mean": moments["mean"] + delta * count / np.maximum(total, 1),
-        "m2": moments["m2"] + m2 + np.square(delta) * moments["count"] * count / np.maximum(total, 1),
+        "mean": a["mean"] + delta * b["count"] / np.maximum(total, 1),
+        "m2": a["m2"] + b["m2"] + np.square(delta) * a["count"] * b["count"] / np.maximum(total, 1),
     }
 
 

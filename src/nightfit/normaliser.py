@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nightfit.batch import Array
-from nightfit.moments import CLAMP, STATISTICS, merged
+from nightfit.moments import CLAMP, STATISTICS, joined, merged
 
 CIRCLE_ROWS = 1e9
 """Rows that the known moments of sines and cosines (mean 0, variance 1/2) count for."""
@@ -44,6 +44,11 @@ class Normaliser(nn.Module):
         moments = {name: getattr(self, name) for name in STATISTICS}
         for name, values in _merged(moments, x.to(self.count.device, torch.float64)).items():
             setattr(self, name, values)
+
+    def join(self, arrays: dict[str, Array]) -> None:
+        """Merge the moments of rows that another normaliser took, as its `arrays` has them."""
+        for name, values in joined(self.arrays(), arrays).items():
+            setattr(self, name, torch.from_numpy(values).to(self.count.device))
 
     @property
     def scale(self) -> Tensor:

@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nightfit.batch import BLOCK_ROWS, Batch, Rows, concat, in_memory, stage
+from nightfit.errors import ConfigError
 from nightfit.learners.base import MlpConfig
 from nightfit.learners.pools import Pools, Sent
-from nightfit.learners.replay import NEW, Counts, Mix, Replay
+from nightfit.learners.replay import NEW, Counts, Mix, PerPool, Replay
 from nightfit.learners.steps import LEAST_MINIBATCH, Steps, halves
 from nightfit.metrics import row_losses
 from nightfit.model import Model
 from nightfit.moments import merged, no_moments
 from nightfit.normaliser import merged_by_torch
+from nightfit.ranks import Alone
 from nightfit.schema import Sizes
 from nightfit.testing import random_night, schema_of
 
@@ -45,13 +47,13 @@ def test_a_minibatch_names_the_rows_of_its_pools(tmp_path: Path) -> None:
     replay.grow(Sizes(1, 1, 1, 1), np.zeros(1, np.int32))
     replay.remember(Rows([numbered(900, 1_000_000)]))
     rows = stage([numbered(BLOCK_ROWS + 5000)], tmp_path / "night")
-    pools = Pools(replay.pools(len(rows)), sent, CPU)
+    pools = Pools(replay.pools(len(rows), Alone()), sent, CPU)
     learned: list[int] = []
-    for mix in replay.mixes(rows, seed=3):
+    for mix in replay.mixes(rows, len(rows), Alone(), seed=3):
         pools.enter(mix.block)
-        assert sum(map(sum, mix.counts)) == len(mix.rows)
+        assert sum(sum(counts.own) for counts in mix.counts) == len(mix.rows)
         start = 0
-        for counts in mix.counts:
+        for counts, _ in mix.counts:
             index = torch.from_numpy(mix.rows[start : start + sum(counts)])
             start += sum(counts)
             of_pool = torch.split(pools.y[index], list(counts))
@@ -75,12 +77,13 @@ def test_columns_that_miss_values_are_known_from_the_first_row_on() -> None:
 
 
 @given(st.tuples(*[st.integers(0, 9)] * 3))
-def test_halves_share_every_pool(counts: Counts) -> None:
+def test_halves_share_every_pool(counts: PerPool) -> None:
     """Two halves hold each row once, in the order of the pools, and half of each pool to a row."""
     index = torch.arange(sum(counts))
-    parts = list(halves(index, counts))
+    parts = list(halves(index, Counts(counts, counts)))
     assert sorted(torch.cat([part for part, _ in parts]).tolist()) == index.tolist()
-    for part, n_rows in parts:
+    for part, (n_rows, whole) in parts:
+        assert n_rows == whole
         assert part.tolist() == sorted(part.tolist())
         assert len(part) == sum(n_rows)
         assert all(abs(2 * n - count) <= 1 for n, count in zip(n_rows, counts, strict=True))
@@ -98,7 +101,7 @@ class Small:
         if len(index) > self.n_most:
             self.n_failed += 1
             raise torch.OutOfMemoryError("no room")
-        assert len(index) == sum(counts)
+        assert len(index) == sum(counts.own)
         self.taken.append(len(index))
 
 
@@ -107,7 +110,7 @@ def test_steps_get_smaller_when_memory_runs_out() -> None:
     step = Small(300)
     steps = Steps(step, CPU)
     assert steps.notes == []
-    mix = Mix(numbered(1), np.arange(4000), [(200, 600, 200)] * 4)
+    mix = Mix(numbered(1), np.arange(4000), [Counts(*[(200, 600, 200)] * 2)] * 4)
     steps.take(mix, "kind")
     assert sum(step.taken) == 4000
     assert (step.n_failed, max(step.taken)) == (2, 250)
@@ -117,9 +120,16 @@ def test_steps_get_smaller_when_memory_runs_out() -> None:
 
 def test_where_no_step_fits_the_error_stays() -> None:
     """A device without room for a handful of rows fails the night, as it should."""
-    mix = Mix(numbered(1), np.arange(4000), [(0, 4000, 0)])
+    mix = Mix(numbered(1), np.arange(4000), [Counts(*[(0, 4000, 0)] * 2)])
     with pytest.raises(torch.OutOfMemoryError, match="no room"):
         Steps(Small(LEAST_MINIBATCH // 2 - 2), CPU).take(mix, "kind")
+
+
+def test_a_step_of_several_ranks_is_not_halved() -> None:
+    """A rank without room for its part says so: with smaller steps of its own it would leave the others waiting."""
+    mix = Mix(numbered(1), np.arange(4000), [Counts((0, 4000, 0), (0, 8000, 0))])
+    with pytest.raises(ConfigError, match=r"a minibatch must fit into its GPU, however .* 4,000 rows"):
+        Steps(Small(300), CPU).take(mix, "kind")
 
 
 def test_a_night_of_smaller_steps_learns_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,6 +185,11 @@ class Learner(Protocol):
     votes: bool
     """Whether its answers are votes, 1 for one class of a row and 0 for the others: they have no log loss."""
 
+    @property
+    def config(self) -> LearnerConfig:
+        """Its options."""
+        ...
+
     def observe(self, rows: Rows) -> None:
         """Let mixing weights and calibration learn from the outcomes of rows that were predicted, not yet learned."""
         ...

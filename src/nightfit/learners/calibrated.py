@@ -26,6 +26,7 @@ class Calibrated(ABC):
     figures: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, task: Task) -> None:
+        self._task = task
         self._calibration: Calibration | TargetScale = Calibration() if task == "classification" else TargetScale()
 
     @abstractmethod

@@ -23,11 +23,13 @@ from nightfit.learners.calibrated import Calibrated
 from nightfit.learners.mlp import N_MEMBERS, Mlp, Parts, grown, marked, n_frequencies, views
 from nightfit.learners.pools import Pools, Sent
 from nightfit.learners.replay import Counts, Replay, slices
+from nightfit.learners.shared import descend_together, digest
 from nightfit.learners.steps import Steps
 from nightfit.metrics import row_losses
 from nightfit.mixture import MAX_ROWS, Mixture
 from nightfit.normaliser import Normaliser
 from nightfit.quantity import TargetScale
+from nightfit.ranks import here
 from nightfit.schema import Sizes, Task
 from nightfit.scorer import calibration_in
 
@@ -153,15 +155,23 @@ class DeepLearner(Calibrated):
         """Take a few epochs over the new rows, mixed with replayed ones; then remember the new ones."""
         with learning_on(self._device):
             self._meet(rows)
+            descend_together(self, self._task, rows, seed=seed)
+            self._replay.remember(rows)
+
+    @torch.no_grad()
+    def descend(self, rows: Rows, *, n_rows: int, seed: int) -> Arrays:
+        """Take the night's steps with this rank's share of its `n_rows`; return a digest of the weights they end at."""
+        with learning_on(self._device):
             assert self._net.flat.grad is not None
             weights, gradients = self._net.parts(self._net.flat.data), self._net.parts(self._net.flat.grad)
-            pools = Pools(self._replay.pools(len(rows)), self._send, self._device, is_weighted=rows.is_weighted)
+            replayed = self._replay.pools(n_rows, here())
+            pools = Pools(replayed, self._send, self._device, is_weighted=rows.is_weighted)
             steps = Steps(partial(self._step, pools, weights, gradients), self._device)
-            for mix in self._replay.mixes(rows, seed=seed):
+            for mix in self._replay.mixes(rows, n_rows, here(), seed=seed):
                 pools.enter(mix.block)
                 steps.take(mix, pools.kind)
-            self._replay.remember(rows)
         self.notes = steps.notes
+        return digest(self._net.flat.data)
 
     def _send(self, batch: Batch) -> Sent:
         holes = np.asarray(np.isnan(batch.x_num).any(0))
@@ -177,23 +187,28 @@ class DeepLearner(Calibrated):
 
         The loss is the cross-entropy, or half the squared error.
         """
-        x, y, rows = self._net.inputs(pools.z[index], pools.ids[index], pools.holes), pools.y[index], slices(counts)
+        x, y, rows = self._net.inputs(pools.z[index], pools.ids[index], pools.holes), pools.y[index], slices(counts.own)
         passes = self._net.passes(x, rows, weights)
         wanted = y[:, None] if self._target is not None else torch.nn.functional.one_hot(y, len(self._seen))
-        at_outputs = [self._gradient(done.outputs, wanted[own]) for done, own in zip(passes, rows, strict=True)]
+        at_outputs = [
+            self._gradient(done.outputs, wanted[own], whole.stop - whole.start)
+            for done, own, whole in zip(passes, rows, slices(counts.all), strict=True)
+        ]
         if (weight := pools.weight) is not None:
             at_outputs = [g.mul_(weight[index[own], None]) for g, own in zip(at_outputs, rows, strict=True)]
         self._net.backward(passes, x.ids, at_outputs, weights, gradients)
+        assert self._net.flat.grad is not None
+        here().add(self._net.flat.grad)
         self._optimiser.step()
 
-    def _gradient(self, outputs: Tensor, wanted: Tensor) -> Tensor:
-        """Return the gradient of the mean losses at a group's outputs [m, n, K].
+    def _gradient(self, outputs: Tensor, wanted: Tensor, n_rows: int) -> Tensor:
+        """Return the gradient of the mean losses over a group's `n_rows`, at the outputs [m, n, K] of those here.
 
         `wanted`: one-hot classes, or values, [n, K].
         """
         if self._target is None:
             outputs = torch.softmax(outputs.masked_fill_(~self._seen, -torch.inf), 2)
-        return outputs.sub_(wanted).div_(max(len(wanted), LEAST_ROWS))
+        return outputs.sub_(wanted).div_(max(n_rows, LEAST_ROWS))
 
     def _meet(self, rows: Rows) -> None:
         """Let a class that is learned for the first time start at its share of tonight's rows."""
@@ -330,6 +345,7 @@ class DeepLearner(Calibrated):
         self._calibration = calibration_in(arrays)
         self._replay = Replay(self.config, extra)
         self._replay.grow(sizes, np.zeros(sizes.d_cat, np.int32))
+        self._net.flat.data = self._flat(arrays, "net")
         if "step" in extra:
             self._served, self._net.flat.data = self._flat(arrays, "net"), self._flat(extra, "weights")
             moments = {name: self._flat(extra, name) for name in _AVERAGES}

@@ -14,6 +14,7 @@ import numpy as np
 from nightfit.batch import Array, Batch, Block, Rows, concat
 from nightfit.learners.base import MEMORY, Arrays, MlpConfig, part
 from nightfit.memory import Memory, Recent, draw
+from nightfit.ranks import Alone
 from nightfit.schema import Sizes
 
 RESERVOIR, NEW, RECENT = range(3)
@@ -36,8 +37,15 @@ MIN_STEPS, MAX_EPOCHS = 30, 10
 """A small night takes at least so many steps, in at most so many epochs: 100 rows in three epochs teach little."""
 
 
-Counts: TypeAlias = tuple[int, ...]
-"""How many rows of each pool a minibatch has."""
+PerPool: TypeAlias = tuple[int, ...]
+"""Numbers of rows by pool."""
+
+
+class Counts(NamedTuple):
+    """How many rows of each pool a minibatch has: here, and on all ranks together."""
+
+    own: PerPool
+    all: PerPool
 
 
 class Mix(NamedTuple):
@@ -62,25 +70,30 @@ class Replay:
         self._reservoir = Memory.from_arrays(half, part(kept, "reservoir")) if kept else Memory(half)
         self._recent = Recent.from_arrays(half, part(kept, "recent")) if kept else Recent(half)
 
-    def pools(self, n_rows: int) -> tuple[Batch, Batch]:
-        """Return the rows that are replayed beside so many new ones: of the reservoir, and of the latest rows."""
-        return self._reservoir.batch, self._recent.latest(max(RECENT_NIGHTS * n_rows, MIN_RECENT)).batch
+    def pools(self, n_rows: int, ranks: Alone) -> tuple[Batch, Batch]:
+        """Return a rank's share of what is replayed beside so many new rows: of the reservoir, and the latest ones."""
+        latest = self._recent.latest(max(RECENT_NIGHTS * n_rows, MIN_RECENT))
+        return ranks.part(self._reservoir.batch), ranks.part(latest.batch)
 
-    def mixes(self, rows: Rows, *, seed: int) -> Iterator[Mix]:
-        """Yield tonight's blocks in a few epochs, mixed with replayed rows."""
-        random, n_epochs = np.random.default_rng(seed), self._n_epochs(len(rows))
-        n_old, n_recent = map(len, self.pools(len(rows)))
+    def mixes(self, rows: Rows, n_rows: int, ranks: Alone, *, seed: int) -> Iterator[Mix]:
+        """Yield the blocks of a rank's share of tonight's `n_rows` in a few epochs, mixed with its replayed rows."""
+        random, n_epochs = np.random.default_rng(seed), self._n_epochs(n_rows)
+        n_old, n_recent = map(len, self.pools(n_rows, ranks))
         for epoch in range(n_epochs):
             for block, order in rows.orders(seed=seed * n_epochs + epoch):
-                n = self._n_replayed(len(block))
+                n = math.ceil(self._n_replayed(int(ranks.totals(np.array(len(block))))) / ranks.size)
                 old, recent = draw(n_old, n, random), n_old + draw(n_recent, n, random)
-                yield Mix(block, *self._minibatches([old, n_old + n_recent + order, recent], random))
+                yield Mix(block, *self._minibatches([old, n_old + n_recent + order, recent], ranks, random))
 
-    def _minibatches(self, pools: list[Array], random: np.random.Generator) -> tuple[Array, list[Counts]]:
-        n_steps = math.ceil(sum(map(len, pools)) / self._config.batch_size)
+    def _minibatches(self, pools: list[Array], ranks: Alone, random: np.random.Generator) -> tuple[Array, list[Counts]]:
+        n_steps = math.ceil(ranks.totals(np.array([*map(len, pools)])).sum() / self._config.batch_size)
         shuffled = (pool[random.permutation(len(pool))] for pool in pools)
         minibatches = list(zip(*(np.array_split(pool, n_steps) for pool in shuffled), strict=True))
-        counts = [tuple(map(len, parts)) for parts in minibatches]
+        own = np.array([[*map(len, parts)] for parts in minibatches])
+        counts = [
+            Counts(tuple(here), tuple(all_))
+            for here, all_ in zip(own.tolist(), ranks.totals(own).tolist(), strict=True)
+        ]
         return np.concatenate([part for parts in minibatches for part in parts]), counts
 
     def _n_epochs(self, n_rows: int) -> int:
@@ -119,7 +132,7 @@ class Replay:
         return named | {f"{MEMORY}recent.{name}": array for name, array in self._recent.arrays().items()}
 
 
-def slices(counts: Counts) -> list[slice]:
+def slices(counts: PerPool) -> list[slice]:
     """Return, for each of `REGIMES`, the rows of a minibatch that are learned: those of two pools lie together."""
     ends = np.cumsum([0, *counts]).tolist()
     return [slice(ends[min(pool, NEW)], ends[max(pool, NEW) + 1]) for pool in REGIMES]

@@ -14,11 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nightfit.errors import ConfigError
 from nightfit.learners.arithmetic import send
 from nightfit.learners.replay import Counts, Mix
 
 LEAST_MINIBATCH = 64
 """Where memory does not even suffice for so few rows, a smaller step is no way out."""
+
+_TOO_LARGE = (
+    "each rank's part of a minibatch must fit into its GPU, however there was no room for {} rows; lower batch_size, "
+    "or start more ranks"
+)
 
 
 class Steps:
@@ -46,7 +52,7 @@ class Steps:
 
     def take(self, mix: Mix, kind: Hashable) -> None:
         """Learn all minibatches of a mix; what else makes steps differ is their `kind`."""
-        rows = torch.split(send(mix.rows, self._device), [sum(counts) for counts in mix.counts])
+        rows = torch.split(send(mix.rows, self._device), [sum(counts.own) for counts in mix.counts])
         for index, counts in zip(rows, mix.counts, strict=True):
             self._take(index, counts, kind)
 
@@ -64,11 +70,13 @@ class Steps:
         try:
             self._run(index, counts, kind)
         except torch.OutOfMemoryError:
+            if counts.own != counts.all:
+                raise ConfigError(_TOO_LARGE.format(f"{len(index):,}")) from None
             if len(index) <= LEAST_MINIBATCH:
                 raise
         else:
             return True
-        self.n_most = len(index) // 2 + len(counts)  # each pool's half is rounded up
+        self.n_most = len(index) // 2 + len(counts.own)  # each pool's half is rounded up
         self._graphs.clear()
         torch.cuda.empty_cache()
         return False
@@ -98,7 +106,8 @@ class Steps:
 
 def halves(index: Tensor, counts: Counts) -> Iterator[tuple[Tensor, Counts]]:
     """Yield two minibatches that have half of each pool's rows."""
-    ends = np.cumsum([0, *counts]).tolist()
+    ends = np.cumsum([0, *counts.own]).tolist()
     pools = [torch.tensor_split(index[start:end], 2) for start, end in pairwise(ends)]
     for parts in zip(*pools, strict=True):
-        yield torch.cat(parts), tuple(map(len, parts))
+        n_rows = tuple(map(len, parts))
+        yield torch.cat(parts), Counts(n_rows, n_rows)
