@@ -3,8 +3,8 @@
 Rows are those of `bench_gpu`: 16 numbers, 4 categories, two classes. Every process computes on one thread. Rounds are
 interleaved, medians are printed, with the smallest and the largest:
 
-- learning: `Model.learn` of `--rows` staged rows after a first night, without start-up (what `bench_gpu` times), and the
-  CPU seconds of the process that leads, which tell more on a busy machine: it waits for nobody in them;
+- learning: `Model.learn` of `--rows` staged rows after a first night, without start-up (what `bench_gpu` times), and
+  the CPU seconds of the process that leads, which tell more on a busy machine;
 - a night: `nightfit train` of as many rows from Parquet onto version 1, the seconds that its version records, and the
   wall time of the command with everything: torchrun, imports, sending.
 
