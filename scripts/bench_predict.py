@@ -34,14 +34,14 @@ BLOCKS = (512, 1_024, 2_048, 4_096, 8_192, 65_536)
 CONFIG = 'name = "b"\ntarget = "bought"\nkey = "id"\n[[sources]]\nurl = "history.csv"\n[models.deep]\n'
 
 
-def write_rows(path: Path, n: int, seed: int) -> None:
-    """Write n rows whose class depends on products of numbers and on a category."""
+def write_rows(path: Path, n: int, seed: int, *, first: int = 0) -> None:
+    """Write n rows whose class depends on products of numbers and on a category; ids count from `first`."""
     random, writer = np.random.default_rng(seed), None
     for start in range(0, n, CHUNK):
         m = min(CHUNK, n - start)
         x, ids = random.normal(size=(m, N_NUMBERS)).round(4), {k: random.integers(0, s, m) for k, s in SIZES.items()}
         odds = x[:, 0] + x[:, 1] * x[:, 2] / 2 + ids["shop"] % 3 - 1 + 0.3 * random.normal(size=m)
-        columns: dict[str, Any] = {"id": np.arange(start, start + m)}
+        columns: dict[str, Any] = {"id": first + np.arange(start, start + m)}
         columns |= {f"x{i}": x[:, i] for i in range(N_NUMBERS)}
         columns |= {name: np.char.add(name[0], values.astype(str)) for name, values in ids.items()}
         columns |= {"bought": np.where(odds > 0, "yes", "no")}

@@ -439,7 +439,7 @@ class TestReadWhole:
         [
             ("x.csv", b"", "it is empty"),
             ("x.csv", b"\n\n", "it is blank"),
-            ("x.csv.gz", gzip.compress(HEADER.encode())[:-3], "its end is missing"),
+            ("x.csv.gz", gzip.compress(HEADER.encode(), mtime=0)[:-3], "its end is missing"),
             ("x.csv.gz", HEADER.encode(), "sound gzip"),
             ("x.csv", b'ID,text\n1,"a\n', "the end of the file comes first"),
         ],

@@ -92,7 +92,9 @@ class TestFailures:
         api.behaviour = Strict(is_date=is_date)
         assert Night(source(api)).ids == [1]
 
-    @pytest.mark.parametrize("retry_after", ["3600", formatdate(time.time() + 3600, usegmt=True), "9" * 400])
+    @pytest.mark.parametrize(
+        "retry_after", ["3600", formatdate(time.time() + 3600, usegmt=True), "9" * 400], ids=["s", "date", "too large"]
+    )
     def test_retry_after_beyond_the_patience(self, api: Api, retry_after: str) -> None:
         """An API that says to wait longer than the patience is not waited for."""
         api.behaviour = answering("", 429, Retry_After=retry_after)
