@@ -15,7 +15,7 @@ from nightfit.jsontypes import Json
 from nightfit.learners.base import Arrays, PartialFitConfig
 from nightfit.learners.estimators.part import quiet
 from nightfit.learners.importing import OF_RIVER, imported, their_code
-from nightfit.learners.keeping import kept, restored
+from nightfit.learners.keeping import kept, load_skops, restored
 from nightfit.learners.outside import Outside, outside_raw, shaped
 from nightfit.quantity import TargetScale
 from nightfit.schema import Task
@@ -37,6 +37,7 @@ class ForeignLearner(Outside):
         super().__init__(config.estimator, normaliser, task)
         self.config, self._cls = config, cls
         self._model = self._made()
+        load_skops(self.path)
         self.votes = task == "classification" and not hasattr(self._model, "predict_proba")
         self._data: Array | None = None
         self._unkept: NotKeptError | None = None
@@ -113,7 +114,7 @@ class ForeignLearner(Outside):
 def make_foreign(config: PartialFitConfig, normaliser: Normaliser, *, task: Task) -> Outside:
     """Return a learner around what the config names; raises `ConfigError` if that is no class that learns."""
     cls = _class(config.estimator)
-    if any(hasattr(cls, name) for name in OF_RIVER):
+    if hasattr(cls, OF_RIVER):
         from nightfit.learners.river import RiverLearner
 
         return RiverLearner(config, normaliser, cls, task=task)
@@ -133,7 +134,7 @@ def foreign_forward(arrays: Mapping[str, Array], config: PartialFitConfig) -> tu
 
 def _class(path: str) -> type:
     found = imported(path)
-    if not isinstance(found, type) or not any(hasattr(found, name) for name in ("partial_fit", *OF_RIVER)):
+    if not isinstance(found, type) or not any(hasattr(found, name) for name in ("partial_fit", OF_RIVER)):
         raise ConfigError(f"an estimator must be a class with partial_fit, however '{path}' is none; name another")
     return found
 

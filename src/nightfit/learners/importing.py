@@ -18,7 +18,7 @@ from nightfit.errors import ConfigError, NightfitError
 EXTRAS = {"river": "river"}
 """Libraries whose classes are meant to be named, and the extra that brings each."""
 
-OF_RIVER = ("learn_one", "learn_many")
+OF_RIVER = "learn_one"
 """What River's models learn by."""
 
 
@@ -44,7 +44,7 @@ def is_estimator_class(path: str) -> bool:
     Raises `ConfigError` if it names neither.
     """
     found = imported(path)
-    if any(hasattr(found, name) for name in ("partial_fit", *OF_RIVER)):
+    if any(hasattr(found, name) for name in ("partial_fit", OF_RIVER)):
         return True
     if not callable(found):
         raise ConfigError(

@@ -11,6 +11,7 @@ import json
 import warnings
 import zipfile
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,12 @@ from nightfit.jsontypes import Json
 
 _SCHEMA = "schema.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def load_skops(path: str) -> None:
+    """Load skops if it is there, which takes a second that is none of a night's work."""
+    with suppress(NotKeptError):
+        _skops(path)
 
 
 def kept(model: object, path: str, trusted: Collection[str]) -> Array:

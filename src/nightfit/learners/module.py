@@ -39,6 +39,7 @@ class ModuleLearner(Outside):
         super().__init__(config.module, normaliser.to(torch.device(of_float64)), task)
         self.config, self._device, self._seed = config, torch.device(device), seed
         self._net: nn.Module | None = None
+        torch.optim.AdamW([torch.zeros(1)])  # the first one loads seconds of torch, which are none of a night's work
 
     def _begin(self, seed: int) -> None:  # noqa: ARG002 - the config's seed makes it, whenever it is made
         self._remake({})

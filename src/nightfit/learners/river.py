@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 
 class RiverLearner(Outside):
-    """A model of River's: rows are dicts of the matrix's columns, by name; in blocks where it takes them."""
+    """A model of River's: rows are dicts of the matrix's columns, by name; answered in blocks where it takes them.
+
+    They are learned one by one: `learn_many` makes one step of a block, be it a whole night (docs/design.md has the
+    figures).
+    """
 
     grows = True
 
@@ -58,14 +62,8 @@ class RiverLearner(Outside):
         with threadpool_limits(1), quiet(), their_code(self.path):
             for epoch in range(self.config.passes):
                 for x, y in self._known(rows, seed * self.config.passes + epoch):
-                    self._learn_block(x, y)
-
-    def _learn_block(self, x: Array, y: Array) -> None:
-        if hasattr(self._model, "learn_many"):
-            self._model.learn_many(_frame(x), pd.Series(y))
-            return
-        for row, target in zip(_dicts(x), y.tolist(), strict=True):
-            self._model.learn_one(row, target)
+                    for row, target in zip(_dicts(x), y.tolist(), strict=True):
+                        self._model.learn_one(row, target)
 
     def _answer(self, x: Array) -> Array:
         with quiet(), their_code(self.path):
