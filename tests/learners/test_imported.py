@@ -36,7 +36,6 @@ from pipe import CONFIG, Pipe, make_rows
 
 TESTS = Path(own_models.__file__).parent
 NET, BOLD = ModuleConfig("own_models:make"), PartialFitConfig(estimator="own_models:Bold")
-MEANS = PartialFitConfig(estimator="own_models:Means")
 PERCEPTRON = "sklearn.neural_network:MLPClassifier"
 ADAM = "sklearn.neural_network._stochastic_optimizers.AdamOptimizer"
 OWN = CONFIG.replace(
@@ -64,12 +63,11 @@ def taught(config: LearnerConfig, task: Task = "classification", *, n_classes: i
     ("config", "task"),
     [
         (NET, "classification"),
-        (MEANS, "classification"),
         (PartialFitConfig(estimator="sklearn.linear_model:SGDRegressor", options={"eta0": 0.001}), "regression"),
     ],
 )
 def test_what_is_imported_keeps_the_contract(config: LearnerConfig, task: Task) -> None:
-    """A module, an estimator that votes and one of quantities resume bit for bit, and growth changes no answer."""
+    """A module and an estimator of quantities resume bit for bit, and growth changes no answer."""
     check_learner(partial(make, config=config, task=task), task=task)
 
 
