@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import reduce
 from importlib import import_module
 from importlib.util import find_spec
@@ -67,7 +67,9 @@ def check_named(kept: object, path: str, where: str) -> None:
 def digest(path: str) -> str:
     """Return the SHA-256 of the file that an import path leads to; empty where there is none, or no path."""
     _look_here()
-    spec = find_spec(path.partition(":")[0]) if path else None
+    spec = None
+    with suppress(ImportError):  # who imports it will say so
+        spec = find_spec(path.partition(":")[0]) if path else None
     origin = Path(spec.origin) if spec and spec.origin else None
     return hashlib.sha256(origin.read_bytes()).hexdigest() if origin and origin.is_file() else ""
 
