@@ -268,11 +268,11 @@ def _compared(
 
 
 def _model(config: Config, name: str) -> ModelConfig:
-    """Return the config of a table's model, or of an estimator by its short name."""
+    """Return the config of a table's model, or of an estimator by its short name or import path."""
     if model := config.models.get(name) or short_named(name):
         return model
     raise ConfigError(
         f"--models must name {', '.join(config.models)}, a scikit-learn estimator ({', '.join(ESTIMATORS)}; feature "
-        f"steps before it, as in pca+sgd), or a reference ({', '.join(REFERENCES)}; of the last nights, as in hgb:30), "
-        f"however it is '{name}'"
+        f"steps before it, as in pca+sgd), a reference ({', '.join(REFERENCES)}; of the last nights, as in hgb:30), or "
+        f"an import path (package.module:Class), however it is '{name}'"
     )

@@ -20,11 +20,12 @@ from nightfit.learners.base import (
     KINDS,
     REFERENCE,
     LearnerConfig,
+    ModuleConfig,
     PartialFitConfig,
     is_estimator,
     reference,
 )
-from nightfit.names import NAME
+from nightfit.names import NAME, is_import_path
 from nightfit.notify.config import NotifyConfig
 from nightfit.schema import TASKS, Rules, SchemaConfig
 from nightfit.sources.base import SourceConfig
@@ -33,6 +34,7 @@ from nightfit.sources.make import kind_of
 T = TypeVar("T")
 
 _DEFAULT_KINDS = {"deep": "mlp", "linear": "partial_fit", **dict.fromkeys(ESTIMATORS, "partial_fit")}
+_KINDS_BY_KEY = {"estimator": "partial_fit", "module": "module"}
 _SEEDS = 2**32
 
 
@@ -216,7 +218,8 @@ def _models(tables: Any) -> dict[str, ModelConfig]:  # noqa: ANN401 - what TOML 
         if not isinstance(table, dict):
             raise ConfigError(f"models.{name} must be a table, however it is {table!r}; write [models.{name}]")
         options = dict(table)
-        kind = options.pop("kind", "partial_fit" if "estimator" in options else _DEFAULT_KINDS.get(name))
+        by_key = next((kind for key, kind in _KINDS_BY_KEY.items() if key in options), None)
+        kind = options.pop("kind", by_key or _DEFAULT_KINDS.get(name))
         if not isinstance(kind, str) or kind not in KINDS:
             raise ConfigError(f"models.{name}.kind must be one of {', '.join(KINDS)}, however it is {kind!r}")
         if kind == "partial_fit" and name in ESTIMATORS:
@@ -226,9 +229,19 @@ def _models(tables: Any) -> dict[str, ModelConfig]:  # noqa: ANN401 - what TOML 
 
 
 def short_named(name: str) -> ModelConfig | None:
-    """Return the model that a name stands for where no table has it: an estimator with its defaults, or a reference."""
+    """Return the model that a name stands for where no table has it.
+
+    That is an estimator with its defaults, a reference, or what an import path names. Raises `ConfigError` for a path
+    that leads to no model.
+    """
     if found := reference(name):
         return ModelConfig(REFERENCE, found)
+    if is_import_path(name):
+        from nightfit.learners.importing import is_estimator_class
+
+        if is_estimator_class(name):
+            return ModelConfig("partial_fit", PartialFitConfig(estimator=name))
+        return ModelConfig("module", ModuleConfig(name))
     return ModelConfig("partial_fit", PartialFitConfig(estimator=name)) if is_estimator(name) else None
 
 

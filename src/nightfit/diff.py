@@ -16,6 +16,7 @@ from nightfit.schema import Schema
 from nightfit.version import load_version
 
 if TYPE_CHECKING:
+    from nightfit.learners.base import LearnerConfig
     from nightfit.store import Lineage
 
 
@@ -65,15 +66,15 @@ class Diff:
     notes: list[str]
 
 
-def diff(lineage: Lineage, before: int, after: int) -> Diff:
-    """Compare two versions; raises `CheckpointError` for one that is not there."""
+def diff(lineage: Lineage, before: int, after: int, wanted: LearnerConfig | None = None) -> Diff:
+    """Compare two versions; raises `CheckpointError` for one that is not there. `wanted`: what the config says."""
     manifests = [lineage.manifest(version) for version in (before, after)]
     notes: list[str] = []
     weights, flips = list[Weights](), None
     try:
         files = [lineage.load(m, [WEIGHTS]) for m in manifests]
         weights = _weights(*(unpack(f[WEIGHTS]) for f in files))
-        flips = _flips(lineage, manifests, files)
+        flips = _flips(lineage, manifests, files, wanted)
     except DataError as error:
         notes.append(f"not all tensors can be compared: {error}")
     settings = [_settings(lineage.resolve(m)) for m in manifests]
@@ -125,8 +126,10 @@ def _norm(a: Array | None) -> float | None:
     return None if a is None else math.sqrt(float(np.square(a.astype(np.float64)).sum()))
 
 
-def _flips(lineage: Lineage, manifests: list[Manifest], files: list[dict[str, bytes]]) -> Flips | None:
-    old, new = (load_version(m, f) for m, f in zip(manifests, files, strict=True))
+def _flips(
+    lineage: Lineage, manifests: list[Manifest], files: list[dict[str, bytes]], wanted: LearnerConfig | None
+) -> Flips | None:
+    old, new = (load_version(m, f, wanted) for m, f in zip(manifests, files, strict=True))
     arrays = unpack(lineage.load(manifests[1], [MEMORY])[MEMORY])
     x_num, x_cat, y = (arrays[f"holdout.{name}"] for name in ("x_num", "x_cat", "y"))
     was, now = old.schema, new.schema

@@ -8,6 +8,7 @@ A message says the rule, then the fact, then what to do: "rule, however: fact; t
     NightfitError
     ├── UsageError          2   the command line does not make sense
     ├── ConfigError        78   the config, or the device that it names, cannot work
+    │   └── NotKeptError        a learner whose state has no form on disk that is safe to read
     ├── DataError          65   rows or files that cannot be used
     │   ├── CheckpointError     a version that does not verify or cannot be read
     │   └── GapError            a source has no longer what a cursor needs
@@ -37,6 +38,10 @@ class ConfigError(NightfitError):
     """The config, or something that it names, cannot work (exit code 78, EX_CONFIG)."""
 
     exit_code = 78
+
+
+class NotKeptError(ConfigError):
+    """A learner whose state has no form on disk that is safe to read: it is for `compare` alone."""
 
 
 class DataError(NightfitError):

@@ -279,7 +279,7 @@ def diff(before: int, after: int, name: str | None, path: Path, *, as_json: bool
 
     config = load(path)
     model = pick(config, name)
-    found = compare(lineages(config, model)[model], before, after)
+    found = compare(lineages(config, model)[model], before, after, config.models[model].learner)
     if as_json:
         print_json({"model": model, "before": before, "after": after, **asdict(found)})
         return

@@ -13,7 +13,16 @@ import torch
 from nightfit.batch import Array, Batch, Rows
 from nightfit.jsontypes import Json
 from nightfit.learners.arithmetic import send
-from nightfit.learners.base import MEMORY, Arrays, Learner, LearnerConfig, MlpConfig, ReferenceConfig, part
+from nightfit.learners.base import (
+    MEMORY,
+    Arrays,
+    Learner,
+    LearnerConfig,
+    MlpConfig,
+    ModuleConfig,
+    ReferenceConfig,
+    part,
+)
 from nightfit.learners.shared import as_message
 from nightfit.memory import Memory
 from nightfit.metrics import Tally, row_losses
@@ -43,6 +52,14 @@ def make_learner(config: LearnerConfig, normaliser: Normaliser, *, task: Task, d
         from nightfit.learners.references import make_reference
 
         return make_reference(config, normaliser, task=task, device=device, seed=seed)
+    if isinstance(config, ModuleConfig):
+        from nightfit.learners.module import ModuleLearner
+
+        return ModuleLearner(config, normaliser, task=task, device=device, seed=seed)
+    if config.is_imported:
+        from nightfit.learners.foreign import make_foreign
+
+        return make_foreign(config, normaliser, task=task)
     if config.is_linear:
         from nightfit.learners.partial_fit import PartialFitLearner
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """What pipelines and models may be called: they are folder names, URL parts and labels of metrics."""
 
+_IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
 STAGING = ".staging"
 SEGMENTS = "segments"
 
@@ -32,6 +34,15 @@ class Item:
     name: str
     kind: Literal["version", "quarantined", "segments", "foreign"]
     version: int = 0
+
+
+def is_import_path(text: str) -> bool:
+    """Say whether a text is spelled as what Python code is imported by.
+
+    >>> is_import_path("package.module:Class"), is_import_path("hgb:30")
+    (True, False)
+    """
+    return _IMPORT_PATH.fullmatch(text) is not None
 
 
 def item_of(entry: os.DirEntry[str]) -> Item:

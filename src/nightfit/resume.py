@@ -26,6 +26,7 @@ def head_or_fresh(config: Config, standing: Standing, task: Task, device: str) -
     if head is not None and task_of(head) == task:
         return continued(config, head, standing.files, device)
     model = Model.fresh(wanted.kind, wanted.learner, task=task, device=device, seed=config.seed)
+    model.learner.state()  # what cannot be kept is told before it learns
     if head is not None:  # its columns are those of rows that wait
         columns = Schema.from_json(head.state["schema"])  # type: ignore[arg-type]
         model.grow(replace(columns, task=task, classes=()))

@@ -59,7 +59,7 @@ def _version(config: Config, name: str, number: int | None, device: str | None) 
         lineage, number, lambda file: file == WEIGHTS or bool(device and not is_record(file)), lambda _, why: _note(why)
     )
     if device is None:
-        return load_version(manifest, files), "cpu (numpy)"
+        return load_version(manifest, files, config.models[name].learner), "cpu (numpy)"
     from nightfit.device import choose
     from nightfit.resume import load_model
 
@@ -125,7 +125,8 @@ def serve(
     options = Options(
         host, port, Tokens.read(tokens) if tokens else Tokens(), tuple(allow_hosts), logs_requests=log_requests
     )
-    serve(lineages(config, model), config.rules, options)
+    learners = {name: wanted.learner for name, wanted in config.models.items()}
+    serve(lineages(config, model), config.rules, options, learners)
 
 
 def token(*, as_json: bool) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nightfit.batch import Array, Batch
 from nightfit.checkpoint import WEIGHTS, Manifest, unpack
 from nightfit.errors import DataError
+from nightfit.learners.base import IMPORTED, LearnerConfig, ModuleConfig, PartialFitConfig, import_path
 from nightfit.schema import Schema
-from nightfit.scorer import Scorer
+from nightfit.scorer import Forward, Scorer
 
 if TYPE_CHECKING:
     from nightfit.store import Lineage
@@ -50,29 +51,53 @@ def find_version(
     return found
 
 
-def load_version(manifest: Manifest, files: Mapping[str, bytes]) -> Version:
-    """Return a version whose predictor needs no torch.
+def load_version(manifest: Manifest, files: Mapping[str, bytes], wanted: LearnerConfig | None = None) -> Version:
+    """Return a version whose predictor needs no torch, unless the config names a module of it.
 
-    Raises `DataError` for a version that has learned nothing yet.
+    `wanted`: what the config says of the model. Raises as `load_scorer`, and `DataError` for a version that has learned
+    nothing yet.
     """
-    return Version(manifest.version, usable_schema(manifest), load_scorer(manifest, files))
+    return Version(manifest.version, usable_schema(manifest), load_scorer(manifest, files, wanted))
 
 
-def load_scorer(manifest: Manifest, files: Mapping[str, bytes]) -> Scorer:
-    """Return the forward pass of a version; only those of estimators load scikit-learn."""
+def load_scorer(manifest: Manifest, files: Mapping[str, bytes], wanted: LearnerConfig | None = None) -> Scorer:
+    """Return the forward pass of a version; only those of estimators load scikit-learn, those of modules torch.
+
+    Raises `ConfigError` for a version that needs code which `wanted`, what the config says of the model, does not name.
+    """
     kind, (moments, arrays) = str(manifest.state["kind"]), parts_of(files)
-    if not is_estimator(manifest):
-        return Scorer(kind, moments, arrays)
-    from nightfit.learners.estimator import forward
+    learner: Any = manifest.state["learner"]
+    if IMPORTED in learner:
+        raw, votes = _imported(manifest, arrays, wanted)
+    elif "estimator" in learner:
+        from nightfit.learners.estimator import forward
 
-    raw, votes = forward(manifest.state["learner"], arrays)  # type: ignore[arg-type]
+        raw, votes = forward(learner, arrays)
+    else:
+        return Scorer(kind, moments, arrays)
     return Scorer(kind, moments, arrays, raw=raw, votes=votes)
 
 
-def is_estimator(manifest: Manifest) -> bool:
-    """Say whether a version's answers are those of a scikit-learn estimator, and not of nightfit's own learners."""
+def _imported(manifest: Manifest, arrays: Mapping[str, Array], wanted: LearnerConfig | None) -> tuple[Forward, bool]:
+    """Return the raw answers of code by the path that the config has: what a version names is only held against it."""
+    from nightfit.learners.importing import check_named
+
     learner: Any = manifest.state["learner"]
-    return "estimator" in learner
+    check_named(learner[IMPORTED], import_path(wanted), f"version {manifest.version} of {manifest.model}")
+    if isinstance(wanted, ModuleConfig):
+        from nightfit.learners.module import module_forward
+
+        return module_forward(arrays, wanted), False
+    from nightfit.learners.foreign import foreign_forward
+
+    assert isinstance(wanted, PartialFitConfig)
+    return foreign_forward(arrays, wanted)
+
+
+def has_graph(manifest: Manifest) -> bool:
+    """Say whether a version's answers are those of nightfit's own learners, whose arithmetic is known."""
+    learner: Any = manifest.state["learner"]
+    return "estimator" not in learner and IMPORTED not in learner
 
 
 def parts_of(files: Mapping[str, bytes]) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from nightfit.compare.statistics import MARGIN
 from nightfit.config import ModelConfig, parse
-from nightfit.learners.base import REFERENCE, ReferenceConfig
+from nightfit.learners.base import REFERENCE, ReferenceConfig, import_path
+from nightfit.learners.importing import digest
 from nightfit.schema import Rules
 
 if TYPE_CHECKING:
@@ -86,9 +87,10 @@ class Unit:
         return cls(data["name"], _config(data["model"]), data["seed"], Protocol(**data["protocol"]), data["device"])
 
     def key(self, rows: str, versions: Mapping[str, str]) -> str:
-        """Return the name of its result: another one for other rows (their digest), options or versions."""
+        """Return the name of its result: another one for other rows (their digest), options, versions or code."""
         asked = replace(self, name="-", protocol=replace(self.protocol, retrain=False)).to_json()
-        text = json.dumps([asked, rows, dict(versions)], sort_keys=True)
+        code = digest(import_path(self.config.learner))
+        text = json.dumps([asked, rows, dict(versions), *([code] if code else [])], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from nightfit.atomic import whole_file
 from nightfit.checkpoint import pack, unpack
 from nightfit.compare.ledger import Ledger, Marks, NightScore
-from nightfit.learners.base import REFERENCE
+from nightfit.errors import NotKeptError
 from nightfit.metrics import Tally
 from nightfit.model import Model
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from nightfit.batch import Array, Batch, Rows
     from nightfit.compare.bench import Unit
     from nightfit.compare.staging import Staged
+    from nightfit.jsontypes import Json
+    from nightfit.learners.base import Arrays
 
 SAVE_SHARE = 0.03
 """Share of the time that saving may take: the next one waits until the last is so small a part."""
@@ -116,10 +118,12 @@ class Entrant:
         if not i and len(self.staged) > 1:
             self.ledger.first_loss = self.model.tally(rows).mean_loss
 
-    @property
-    def _is_kept(self) -> bool:
-        """Whether the model can be kept: a reference cannot, and goes through all nights at once."""
-        return self.unit.config.kind != REFERENCE
+    def _state(self) -> tuple[dict[str, Json], dict[str, Arrays]] | None:
+        """Return the model's state; None if it cannot be kept: then it goes through all nights at once."""
+        try:
+            return self.model.state()
+        except NotKeptError:
+            return None
 
     def _finish(self) -> None:
         """Look back at the first night, weigh the model, and write down what came of it all."""
@@ -127,8 +131,8 @@ class Entrant:
         if ledger.last_loss is None and ledger.first_loss is not None:
             ledger.last_loss = self.model.tally(self.staged.rows_as(0, self.staged.schemas[-1])).mean_loss
         ledger.figures = dict(self.model.learner.figures)
-        if self._is_kept:
-            state, files = self.model.state()
+        if kept := self._state():
+            state, files = kept
             ledger.disk_bytes = len(json.dumps(state)) + sum(len(pack(arrays)) for arrays in files.values())
         ledger.peak_mib = _highest(ledger.peak_mib, peak_mib())
         write_result(ledger, self.folder)
@@ -136,10 +140,10 @@ class Entrant:
 
     def _save_if_due(self) -> None:
         now = time.monotonic()
-        if not self._is_kept or now - self._saved_at < max(self._save_s / SAVE_SHARE, 1.0):
+        if now - self._saved_at < max(self._save_s / SAVE_SHARE, 1.0) or not (kept := self._state()):
             return
         self.ledger.peak_mib = _highest(self.ledger.peak_mib, peak_mib())
-        state, files = self.model.state()
+        state, files = kept
         plain, arrays = self.ledger.state()
         named = {_LEDGER + name: a for name, a in arrays.items()}
         named |= {f"{_MODEL}{file}/{name}": a for file, kept in files.items() for name, a in kept.items()}

@@ -27,6 +27,8 @@ from nightfit.compare.failure import Failure, failure
 from nightfit.compare.replay import versions
 from nightfit.compare.result import Series, deciding, held_against, summary
 from nightfit.errors import DataError
+from nightfit.learners.base import import_path
+from nightfit.learners.importing import digest
 from nightfit.lock import writer_lock
 from nightfit.night import Request, settings
 from nightfit.nightly import backfill
@@ -91,6 +93,7 @@ def rehearse(
         told = {
             **settings(config, name), "seed": config.seed, "fresh_every": config.fresh_every, "cut": repr(request.cut),
             "data": identity, "device": bench.device, "versions": versions(),
+            "code": digest(import_path(config.models[name].learner)),
         }  # fmt: skip
         key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
         own = replace(config, store=place / key, models={name: config.models[name]}, keep=1)

@@ -14,7 +14,7 @@ from nightfit.export.graph import Graph, Value
 from nightfit.export.members import linear, mlp
 from nightfit.export.preprocessing import features
 from nightfit.scorer import calibration_in
-from nightfit.version import is_estimator, parts_of, usable_schema
+from nightfit.version import has_graph, parts_of, usable_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,10 +33,10 @@ def onnx_model(manifest: Manifest, files: Mapping[str, bytes], config: SchemaCon
     Raises `DataError` for a version that has learned nothing, and for columns that cannot be inputs.
     """
     schema = usable_schema(manifest)
-    if is_estimator(manifest):
+    if not has_graph(manifest):
         raise DataError(
             f"a graph can be made of deep and linear models, however version {manifest.version} of {manifest.model} is "
-            "a scikit-learn estimator; score it by `nightfit predict` or `nightfit serve`"
+            "neither; score it by `nightfit predict` or `nightfit serve`"
         )
     names = input_names(schema, config)
     moments, arrays = parts_of(files)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from nightfit.batch import Array, Batch, Rows
 from nightfit.jsontypes import Json
+from nightfit.names import is_import_path
 
 if TYPE_CHECKING:
     from nightfit.normaliser import Normaliser
@@ -66,7 +67,8 @@ class PartialFitConfig:
     """Options of `kind = "partial_fit"`: a scikit-learn estimator, or a chain of feature steps and one."""
 
     estimator: str = "sgd"
-    """A short name, or several joined by "+" as in "pca+sgd"; "sgd" alone is the linear baseline."""
+    """A short name, or several joined by "+" as in "pca+sgd"; "sgd" alone is the linear baseline. Or the import path
+    of a class with `partial_fit`, as in "package.module:Class"."""
     alpha: float = 1e-4
     """Of "sgd": strength of the L2 penalty."""
     learning_rate: float = 0.01
@@ -75,7 +77,9 @@ class PartialFitConfig:
     n_epochs: int = 0
     """Passes over the new rows each night; 0: three for "sk_mlp", one for the others."""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Keyword arguments of scikit-learn's class; of a chain, a table of them for each name."""
+    """Keyword arguments of the class; of a chain, a table of them for each name."""
+    trusted: tuple[str, ...] = ()
+    """Of an import path: types that may be made again from a checkpoint, besides the class and what skops trusts."""
 
     def __post_init__(self) -> None:
         if wrong := _wrong_estimator(self.estimator):
@@ -88,6 +92,8 @@ class PartialFitConfig:
             raise ValueError(f"alpha and learning_rate are sgd's, however the estimator is '{names[-1]}'; use options")
         if len(names) > 1 and (wrong := next((name for name in self.options if name not in names), "")):
             raise ValueError(f"options of a chain must be tables named {', '.join(names)}, however one is '{wrong}'")
+        if self.trusted and not self.is_imported:
+            raise ValueError(f"trusted is for an import path, however the estimator is '{self.estimator}'; take it out")
         if self.is_linear and self.options:
             raise ValueError("sgd has alpha, learning_rate and n_epochs, however options are given; use those")
 
@@ -100,6 +106,11 @@ class PartialFitConfig:
     def is_linear(self) -> bool:
         """Say whether it is the linear baseline, which is scored without scikit-learn."""
         return self.estimator == "sgd"
+
+    @property
+    def is_imported(self) -> bool:
+        """Say whether it is named by an import path."""
+        return is_import_path(self.estimator)
 
     @property
     def passes(self) -> int:
@@ -119,13 +130,39 @@ def is_estimator(name: str) -> bool:
 
 def _wrong_estimator(estimator: str) -> str:
     """Say what is wrong with an estimator's name; empty if nothing is."""
+    if is_import_path(estimator):
+        return ""
     *steps, last = estimator.split("+")
     for name, legal, what in [*((step, STEPS, "a feature step") for step in steps), (last, ESTIMATORS, "estimator")]:
         if name not in legal:
             near = get_close_matches(name, legal, 1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            return f"{what} must be one of {', '.join(legal)}, however it is '{name}'{hint}"
+            also = " (or package.module:Class alone)" if legal == ESTIMATORS else ""
+            return f"{what} must be one of {', '.join(legal)}{also}, however it is '{name}'{hint}"
     return ""
+
+
+@dataclass(frozen=True)
+class ModuleConfig:
+    """Options of `kind = "module"`: a PyTorch module of one's own."""
+
+    module: str = ""
+    """Needed: the import path of what makes it: `make(d_in, d_out, **options)` returns an `nn.Module`."""
+    n_epochs: int = 3
+    """Passes over the new rows each night."""
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Keyword arguments of what makes it."""
+
+    def __post_init__(self) -> None:
+        if not is_import_path(self.module):
+            raise ValueError(f"module must be an import path as package.module:make, however it is '{self.module}'")
+        for name in ("n_epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, however it is {getattr(self, name)}")
+        _check_rates(learning_rate=self.learning_rate, weight_decay=self.weight_decay)
 
 
 def _check_rates(*, learning_rate: float, **penalty: float) -> None:
@@ -170,8 +207,19 @@ def patient(config: MlpConfig, n_rows: int) -> MlpConfig:
     return replace(config, n_epochs=max(config.n_epochs, min(EPOCHS, VISITS // n_rows)))
 
 
-LearnerConfig: TypeAlias = MlpConfig | PartialFitConfig | ReferenceConfig
-KINDS: Mapping[str, type[MlpConfig | PartialFitConfig]] = {"mlp": MlpConfig, "partial_fit": PartialFitConfig}
+LearnerConfig: TypeAlias = MlpConfig | PartialFitConfig | ModuleConfig | ReferenceConfig
+KINDS: Mapping[str, type[MlpConfig | PartialFitConfig | ModuleConfig]] = {
+    "mlp": MlpConfig,
+    "partial_fit": PartialFitConfig,
+    "module": ModuleConfig,
+}
+
+
+def import_path(config: LearnerConfig | None) -> str:
+    """Return the import path of the code that a config names; empty if it names none."""
+    if isinstance(config, PartialFitConfig) and config.is_imported:
+        return config.estimator
+    return config.module if isinstance(config, ModuleConfig) else ""
 
 
 class Learner(Protocol):
@@ -232,7 +280,8 @@ class Learner(Protocol):
     def state(self) -> tuple[Arrays, Arrays, dict[str, Json]]:
         """Return what predicting needs, what only learning needs, and the rest as JSON.
 
-        Arrays that hold rows are among the second, and their names start with `MEMORY`.
+        Arrays that hold rows are among the second, and their names start with `MEMORY`. Raises `NotKeptError` if it
+        has no state that can be kept.
         """
         ...
 
@@ -240,6 +289,9 @@ class Learner(Protocol):
         """Take over what `state` returned; the arrays that hold rows may be left out, and are empty then."""
         ...
 
+
+IMPORTED = "imported"
+"""The key of a learner's JSON that says which import path it needs."""
 
 MEMORY = "memory."
 """What the names of a learner's arrays that hold rows start with: they are kept in a file of their own."""

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from nightfit.batch import Array, Batch, Rows, concat
 from nightfit.calibration import Calibration
-from nightfit.errors import ConfigError
+from nightfit.errors import ConfigError, NotKeptError
 from nightfit.learners.base import MlpConfig, ReferenceConfig, patient
 from nightfit.learners.calibrated import Calibrated
 from nightfit.memory import Memory
@@ -69,11 +69,13 @@ class Reference(Calibrated):
         return None
 
     def state(self) -> NoReturn:
-        """Raise `ConfigError`: it cannot be kept."""
-        raise ConfigError(f"'{self.config.name}' is a reference for `compare`, however it was to be kept; take another")
+        """Raise `NotKeptError`: it cannot be kept."""
+        raise NotKeptError(
+            f"'{self.config.name}' is a reference for `compare`, however it was to be kept; take another"
+        )
 
     def load(self, arrays: Mapping[str, Array], extra: Mapping[str, Array], data: object) -> NoReturn:  # noqa: ARG002
-        """Raise `ConfigError`: it cannot be kept."""
+        """Raise `NotKeptError`: it cannot be kept."""
         self.state()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nightfit.errors import NightfitError
@@ -15,6 +16,7 @@ from nightfit.serving.served import Failure, Served, is_to_try, newest_good
 from nightfit.serving.telemetry import Metrics, log
 
 if TYPE_CHECKING:
+    from nightfit.learners.base import LearnerConfig
     from nightfit.schema import Rules
     from nightfit.store import Lineage
 
@@ -29,9 +31,15 @@ _TICK_NS = 100_000_000
 class Follower:
     """The versions in service, by model, kept up to date by a thread."""
 
-    def __init__(self, lineages: Mapping[str, Lineage], rules: Rules, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        lineages: Mapping[str, Lineage],
+        rules: Rules,
+        metrics: Metrics,
+        learners: Mapping[str, LearnerConfig] = MappingProxyType({}),
+    ) -> None:
         self.default = next(iter(lineages))
-        self._lineages, self._rules, self._metrics = lineages, rules, metrics
+        self._lineages, self._rules, self._metrics, self._learners = lineages, rules, metrics, learners
         self._served: dict[str, Served] = {}
         self._stamps: dict[str, tuple[int, int]] = {}
         self._failed: dict[str, dict[int, Failure]] = {name: {} for name in lineages}
@@ -98,7 +106,7 @@ class Follower:
             return
         self._tell_nights(name, lineage)
         before = dict(failed)
-        new = newest_good(lineage, self._rules, old, failed)
+        new = newest_good(lineage, self._rules, old, failed, self._learners.get(name))
         for version, failure in sorted(failed.items()):
             if version not in before or before[version].reason != failure.reason:
                 self._metrics.reloads.labels(name, "failure").inc()

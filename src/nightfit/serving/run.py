@@ -22,6 +22,7 @@ from nightfit.serving.tokens import Tokens
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nightfit.learners.base import LearnerConfig
     from nightfit.schema import Rules
     from nightfit.store import Lineage
 
@@ -71,9 +72,12 @@ class _Server(uvicorn.Server):
             log("serving", url=f"http://{self.config.host}:{port}")
 
 
-def serve(lineages: Mapping[str, Lineage], rules: Rules, options: Options) -> None:
+def serve(
+    lineages: Mapping[str, Lineage], rules: Rules, options: Options, learners: Mapping[str, LearnerConfig]
+) -> None:
     """Serve the newest good versions of these lineages until a signal says stop.
 
+    `learners`: what the config says of each model: the only code that a version may need is what it names there.
     Raises `ConfigError` for an address beyond this machine without a token, and for one that cannot be had.
     """
     if options.host not in LOOPBACK and not options.tokens:
@@ -83,7 +87,7 @@ def serve(lineages: Mapping[str, Lineage], rules: Rules, options: Options) -> No
         )
     metrics = Metrics()
     app = App(
-        Follower(lineages, rules, metrics),
+        Follower(lineages, rules, metrics, learners),
         metrics,
         options.tokens,
         options.hosts,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from nightfit.checkpoint import Manifest
+    from nightfit.learners.base import LearnerConfig
     from nightfit.schema import Rules, Schema
     from nightfit.scorer import Scorer
     from nightfit.store import Lineage
@@ -42,11 +43,17 @@ class Served:
 
     @classmethod
     def load(
-        cls, manifest: Manifest, files: Mapping[str, bytes], rules: Rules, first: Collection[str] | None = None
+        cls,
+        manifest: Manifest,
+        files: Mapping[str, bytes],
+        rules: Rules,
+        first: Collection[str] | None = None,
+        wanted: LearnerConfig | None = None,
     ) -> Served:
         """Make a version ready from bytes that were verified; `first` are the columns of the lineage's first version.
 
-        Raises `DataError` for one that has learned nothing, or does not answer sensibly.
+        `wanted` is what the config says of the model. Raises `DataError` for one that has learned nothing, or does not
+        answer sensibly.
         """
         schema = usable_schema(manifest)
         later = frozenset[str]() if first is None else frozenset(c.name for c in schema.columns).difference(first)
@@ -58,7 +65,7 @@ class Served:
             created_at=datetime.fromisoformat(manifest.created_at).timestamp(),
             schema=schema,
             features=Features(schema, rules.schema, ignored=frozenset(rules.no_features), later=later),
-            scorer=load_scorer(manifest, files),
+            scorer=load_scorer(manifest, files, wanted),
         )
         served.test_itself()
         return served
@@ -88,7 +95,13 @@ class Failure(NamedTuple):
     mark: tuple[int, ...] | None
 
 
-def newest_good(lineage: Lineage, rules: Rules, now: Served | None, failed: dict[int, Failure]) -> Served | None:
+def newest_good(
+    lineage: Lineage,
+    rules: Rules,
+    now: Served | None,
+    failed: dict[int, Failure],
+    wanted: LearnerConfig | None = None,
+) -> Served | None:
     """Load the newest accepted version that verifies, unless it is the one that serves `now`.
 
     Versions that fail are passed over and added to `failed`, and tried again only when their files have changed: a copy
@@ -107,7 +120,8 @@ def newest_good(lineage: Lineage, rules: Rules, now: Served | None, failed: dict
                 if now is not None and manifest.digest == now.manifest_digest:
                     return now
                 if manifest.status == "accepted":
-                    return Served.load(manifest, lineage.load(manifest, [WEIGHTS]), rules, _first_columns(lineage))
+                    files = lineage.load(manifest, [WEIGHTS])
+                    return Served.load(manifest, files, rules, _first_columns(lineage), wanted)
             except (ConfigError, TryAgainError, OSError) as error:
                 failed[version] = Failure(str(error), None)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, another can be served
