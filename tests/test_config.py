@@ -142,7 +142,10 @@ def test_every_unknown_key_is_named() -> None:
         (f"schema = 5\n{BASE}{SOURCE}", "schema must be a table, however it is a int"),
         (f"models = {{}}\n{BASE}{SOURCE}", "[models] must hold at least one table"),
         (f"{BASE}{SOURCE}[models]\ndeep = 5\n", "models.deep must be a table, however it is 5"),
-        (f"{BASE}{SOURCE}[models.tree]\n", "models.tree.kind must be one of mlp, partial_fit, however it is None"),
+        (
+            f"{BASE}{SOURCE}[models.tree]\n",
+            "models.tree.kind must be one of mlp, partial_fit, module, however it is None",
+        ),
         (f'{BASE}{SOURCE}[models.tree]\nkind = ["mlp"]\n', "models.tree.kind must be one of mlp, partial_fit"),
         (f'{BASE}{SOURCE}[models."A b"]\nkind = "mlp"\n', "a model's name must be 1 to 64 of a-z"),
         (f'name = "P/.."\ntarget = "y"\n{SOURCE}', "name must be 1 to 64 of a-z, 0-9, _ and -, however it is 'P/..'"),
