@@ -352,12 +352,12 @@ def test_the_optimisers_moments_follow_the_unit_of_the_target() -> None:
     def gradient() -> Any:  # noqa: ANN401
         (block,) = rows_of(x, y).chunks()
         inputs, wanted = net.inputs(*learner._features(block)), learner._outcomes(block.y)[:, None]
-        weights, into = net.parts(net.flat.data), net.parts(net.flat.grad)
+        weights, into = net.parts(net.flat.data), net.parts(learner._descent.gradient)
         passes = net.passes(inputs, [slice(None)] * 3, weights)
-        net.backward(passes, [done.outputs - wanted for done in passes], weights, into)
-        return net.flat.grad.clone()
+        net.backward(passes, inputs.ids, [done.outputs - wanted for done in passes], weights, into)
+        return learner._descent.gradient.clone()
 
-    moments = learner._optimiser.state[net.flat]
+    moments = learner._descent.moments
     before = gradient()
     moments["exp_avg"], moments["exp_avg_sq"] = before.clone(), before.square()
     learner._convert(*learner._calibration.count([1000 + 20 * y]))

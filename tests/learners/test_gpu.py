@@ -99,7 +99,7 @@ def test_most_steps_are_replayed() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda.CUDAGraph, "replay", counted)
         learned(model, 2, 20_000)
-    step = model.learner._optimiser.state[model.learner._net.flat]["step"]  # type: ignore[attr-defined]
+    step = model.learner._descent.moments["step"]  # type: ignore[attr-defined]
     assert len(replays) > 0.8 * int(step)
 
 

@@ -20,6 +20,7 @@ from nightfit.jsontypes import Json
 from nightfit.learners.arithmetic import learning_on, one_thread, send
 from nightfit.learners.base import Arrays, MlpConfig
 from nightfit.learners.calibrated import Calibrated
+from nightfit.learners.descent import AVERAGES, Descent
 from nightfit.learners.mlp import N_MEMBERS, Mlp, Parts, grown, marked, n_frequencies, views
 from nightfit.learners.pools import Pools, Sent
 from nightfit.learners.replay import Counts, Replay, slices
@@ -46,7 +47,6 @@ LEAST_ERROR = 1e-12
 """Mean squared errors, in variances of the target, count at least this much: an exact answer has no log."""
 
 _SHAPE = ("d_hidden", "n_blocks", "d_embedding", "n_frequencies")
-_AVERAGES = ("exp_avg", "exp_avg_sq")
 _OUTPUTS = ("w_out", "b_out", "l_value", "l_missing", "l_cat", "l_out")
 
 
@@ -76,21 +76,7 @@ class DeepLearner(Calibrated):
         waves = n_frequencies(self.config, sizes.d_num) if waves is None else waves
         self._net = Mlp(self.config, sizes, waves, generator).to(self._device)
         self._served: Tensor | None = None
-        self._start_optimiser({})
-
-    def _start_optimiser(self, moments: dict[str, Tensor]) -> None:
-        """(Re)create the optimiser around the flat vector, with its moments."""
-        flat = self._net.flat
-        flat.grad = torch.zeros_like(flat)
-        self._optimiser = torch.optim.AdamW(
-            [flat],
-            lr=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
-            fused=self._device.type != "mps",
-            capturable=self._device.type == "cuda",
-        )
-        if moments:
-            self._optimiser.state[flat] = moments
+        self._descent = Descent(self._net.flat.data, self.config)
 
     def _has_learned(self) -> bool:
         return bool(self._seen.any())
@@ -162,8 +148,7 @@ class DeepLearner(Calibrated):
     def descend(self, rows: Rows, *, n_rows: int, seed: int) -> Arrays:
         """Take the night's steps with this rank's share of its `n_rows`; return a digest of the weights they end at."""
         with learning_on(self._device):
-            assert self._net.flat.grad is not None
-            weights, gradients = self._net.parts(self._net.flat.data), self._net.parts(self._net.flat.grad)
+            weights, gradients = (self._net.parts(flat) for flat in (self._net.flat.data, self._descent.gradient))
             replayed = self._replay.pools(n_rows, here())
             pools = Pools(replayed, self._send, self._device, is_weighted=rows.is_weighted)
             steps = Steps(partial(self._step, pools, weights, gradients), self._device)
@@ -197,9 +182,8 @@ class DeepLearner(Calibrated):
         if (weight := pools.weight) is not None:
             at_outputs = [g.mul_(weight[index[own], None]) for g, own in zip(at_outputs, rows, strict=True)]
         self._net.backward(passes, x.ids, at_outputs, weights, gradients)
-        assert self._net.flat.grad is not None
-        here().add(self._net.flat.grad)
-        self._optimiser.step()
+        here().add(self._descent.gradient)
+        self._descent.step()
 
     def _gradient(self, outputs: Tensor, wanted: Tensor, n_rows: int) -> Tensor:
         """Return the gradient of the mean losses over a group's `n_rows`, at the outputs [m, n, K] of those here.
@@ -247,12 +231,11 @@ class DeepLearner(Calibrated):
                     w[name].mul_(factor)
                 for name in ("b_out", "l_out"):
                     w[name].add_(shift)
-        moments = self._optimiser.state[self._net.flat]
         scales = torch.full_like(self._net.flat.data, factor**2)
         for name in _OUTPUTS:
             views(scales, self._net.shapes)[name].fill_(factor)
-        for name, power in zip(_AVERAGES, (1, 2), strict=True):
-            moments[name].mul_(scales**power)
+        for name, power in zip(AVERAGES, (1, 2), strict=True):
+            self._descent.moments[name].mul_(scales**power)
 
     def _serve(self) -> None:
         """Renew the weights that serve: averaged over the nights for some members, tonight's for the others."""
@@ -279,7 +262,7 @@ class DeepLearner(Calibrated):
 
         A new category takes over the embedding that stood for it until now; those of a new column start apart.
         """
-        old, moments = self._net, self._optimiser.state[self._net.flat]
+        old, moments = self._net, self._descent.moments
         generator, waves = torch.Generator().manual_seed(self._seed), len(old.frequencies)
         self._net = Mlp(self.config, sizes, waves, generator).to(self._device)
         n_old = old.shapes["embedding"][0]
@@ -295,8 +278,8 @@ class DeepLearner(Calibrated):
             for name in ("embedding", "l_cat"):
                 w[name][inherits] = w[name][parents[inherits]]
         self._net.flat.data, self._served = flats
-        averages = {name: grown(moments[name], old.shapes, self._net.shapes) for name in _AVERAGES}
-        self._start_optimiser({"step": moments["step"], **averages})
+        averages = {name: grown(moments[name], old.shapes, self._net.shapes) for name in AVERAGES}
+        self._descent = Descent(self._net.flat.data, self.config, {"step": moments["step"], **averages})
 
     def forget(self, keys: Array) -> int:
         """Delete rows from both memories."""
@@ -317,8 +300,7 @@ class DeepLearner(Calibrated):
         arrays |= {"frequencies": _numpy(self._net.frequencies), "mixture": self._mixture.weights}
         arrays |= {"seen": _numpy(self._seen), **self._calibration.arrays()}
         extra = self._replay.arrays()
-        moments = self._optimiser.state[self._net.flat]
-        if moments:
+        if moments := self._descent.moments:
             extra |= self._named("weights", self._net.flat.data) | {"step": _numpy(moments["step"])}
             extra |= self._named("exp_avg", moments["exp_avg"]) | self._named("exp_avg_sq", moments["exp_avg_sq"])
         return arrays, extra, {name: getattr(self.config, name) for name in _SHAPE}
@@ -345,11 +327,11 @@ class DeepLearner(Calibrated):
         self._calibration = calibration_in(arrays)
         self._replay = Replay(self.config, extra)
         self._replay.grow(sizes, np.zeros(sizes.d_cat, np.int32))
-        self._net.flat.data = self._flat(arrays, "net")
+        self._net.flat.data, moments = self._flat(arrays, "net"), dict[str, Tensor]()
         if "step" in extra:
-            self._served, self._net.flat.data = self._flat(arrays, "net"), self._flat(extra, "weights")
-            moments = {name: self._flat(extra, name) for name in _AVERAGES}
-            self._start_optimiser({"step": self._tensor(extra["step"]), **moments})
+            self._served, self._net.flat.data = self._net.flat.data, self._flat(extra, "weights")
+            moments = {"step": self._tensor(extra["step"]), **{name: self._flat(extra, name) for name in AVERAGES}}
+        self._descent = Descent(self._net.flat.data, self.config, moments)
 
     def _named(self, prefix: str, flat: Tensor) -> Arrays:
         return {f"{prefix}.{name}": _numpy(w) for name, w in views(flat, self._net.shapes).items()}
