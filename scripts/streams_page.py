@@ -253,8 +253,8 @@ class Ranks:
         return (
             f"Mean ranks of the models that have a loss on all {self.n} streams: {ranks}.\n\n"
             f"Friedman's test: p = {self.p:.1g}. Nemenyi's critical difference at 5 % is {self.critical:.1f} ranks: "
-            f"{first} is told apart from {', '.join(apart) or 'none'}. {self.n} streams are few: ranks tell less than the "
-            "intervals below.\n"
+            f"{first} is told apart from {', '.join(apart) or 'none'}. {self.n} streams are few: ranks tell less than "
+            "the intervals below.\n"
         )
 
     def draw(self) -> str:

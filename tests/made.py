@@ -59,7 +59,7 @@ def _model(loss: float, k: int, score: str, n_nights: int, *, bare: bool) -> dic
     bins = [
         {"confidence": (b + 0.5) / 15, "accuracy": min((b + 0.5) / 15 + 0.02 * k, 1), "rows": 10 * b} for b in range(15)
     ]
-    told = {"peak_mib": 120.0 + k, "disk_bytes": 1 << 20, "ece": 0.01 + 0.01 * k, "retrain_s": 2300.0, "kind": "mlp",
+    told = {"peak_mib": 120.0 + k, "disk_bytes": 1 << 20, "retrain_s": 2300.0, "kind": "mlp",
             "reliability": bins if score == "log_loss" else [], "forgetting": 0.01 * k, "recovery_nights": None,
             "negative_flips": 0.02 * k if k else None, "config": {"d_hidden": 64}, "failed": None}  # fmt: skip
     return scores if bare else scores | told

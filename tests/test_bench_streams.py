@@ -35,7 +35,7 @@ def run(folder: Path, *options: str) -> str:
     """Run the script, and return its page."""
     script, catalog, page = SCRIPTS / "bench_streams.py", folder / "catalog.json", folder / "benchmark.md"
     also = ["--results", folder / "kept", "--peers", folder / "peers.json", "--write", page]
-    subprocess.run([sys.executable, script, catalog, *also, *options], check=True, capture_output=True)
+    subprocess.run([sys.executable, *map(str, (script, catalog, *also)), *options], check=True, capture_output=True)
     return page.read_text(encoding="utf-8")
 
 

@@ -212,7 +212,7 @@ def _costs(each: Rehearsed) -> dict[str, Any]:
         "predict_wall_s": 0.0,
         "peak_mib": each.peak_mib,
         "disk_bytes": each.disk_bytes,
-        **dict.fromkeys(("ece", "forgetting", "negative_flips", "recovery_nights", "recovered", "retrain_s", "spread")),
+        **dict.fromkeys(("forgetting", "negative_flips", "recovery_nights", "recovered", "retrain_s", "spread")),
         "reliability": [],
         "refused": sum(m.status == "refused" for m in each.log),
     }

@@ -191,7 +191,6 @@ def _model(
         "predict_wall_s": predict,
         "peak_mib": _mean([ledger.peak_mib for ledger in ledgers]),
         "disk_bytes": _whole(_mean([ledger.disk_bytes for ledger in ledgers])),
-        "ece": scores.get("calibration_error"),
         "reliability": [] if outcome.votes else reliability(np.sum([lg.total.bins for lg in ledgers], axis=0)),
         "forgetting": None if outcome.votes else _forgetting(ledgers, is_quantity=is_quantity),
         "negative_flips": None if is_quantity or name == reference else _flips(outcomes[reference].ledgers, ledgers),

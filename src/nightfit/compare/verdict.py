@@ -72,6 +72,8 @@ def _cost(result: Mapping[str, Any], name: str, other: str) -> str:
     if text:
         return f"{text[0].lower()}{text[1:]}"
     ratio = ours / theirs if theirs else 1.0
+    if f"{max(ratio, 1 / ratio) if ratio else 0:.1f}" == "1.0":
+        return f"a night costs {duration(ours)}, as {other}'s does"
     beside = f"{ratio:.1f} times {other}'s" if ratio >= 1 else f"{other}'s is {1 / ratio:.1f} times that"
     return f"a night costs {duration(ours)}, {beside}"
 

@@ -45,8 +45,7 @@ def _with_rows(bins: Bins) -> Bins:
 
 
 def _error(result: Result, name: str) -> str:
-    value = result.value(name, "ece")
-    value = result.value(name, "calibration_error") if value is None else value
+    value = result.value(name, "calibration_error")
     return "" if value is None else percent(value)
 
 
