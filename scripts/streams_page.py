@@ -93,6 +93,8 @@ def in_short(results: Results, missing: Sequence[str]) -> Iterator[str]:
             counts = ", ".join(f"{words} on {verdicts.count(each)}" for each, words in said.items() if each in verdicts)
             yield f"`{other}` beside `{FIRST}`: {counts} of {len(verdicts)} streams."
     yield f"What that costs: {costs(results)}."
+    if bare := [name for name, result in results.items() if not any(called(result, each) for each in RETRAINED)]:
+        yield f"Not yet held against models that are trained anew: {', '.join(bare)}."
     if missing:
         yield f"Not run yet: {', '.join(missing)}."
 
