@@ -191,7 +191,7 @@ def test_a_long_history_is_learned_night_by_night(
         (["show", "7"], 65, "7 is not among those it has: 1"),
         (["train", "--model", "forest"], 78, "--model must name one of deep, linear"),
         (["train", "--device", "gpu"], 78, "a device must be auto"),
-        (["train", "--device", "cuda:99"], 78, "--device cuda:99 needs that CUDA device"),
+        (["train", "--device", "cuda:99"], 78, "--device cuda:99 needs CUDA device 99"),
         (["train", "--accept", " "], 2, "--accept needs a reason"),
         (["train", "--night-rows", "0"], 2, "--night-rows >= 1"),
         (["train", "--every", "1d"], 2, "--every needs --night-column"),
