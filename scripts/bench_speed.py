@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -80,7 +81,7 @@ def counted(model: Model, night: Rows) -> list[Any]:
     steps, take = list[Any](), Steps.take
 
     def noting(self: Steps, mix: Any, kind: Any) -> None:  # noqa: ANN401
-        steps.extend(mix.counts)
+        steps.extend(counts.own for counts in mix.counts)
         take(self, mix, kind)
 
     Steps.take = noting  # type: ignore[method-assign]
@@ -196,10 +197,10 @@ def plainly(x: Array, y: Array) -> Callable[[], None]:
 def of_skorch(x: Array, y: Array) -> Callable[[], None] | None:
     """Return three epochs of skorch, if it is installed."""
     try:
-        from skorch import NeuralNetClassifier  # type: ignore[import-not-found]
+        skorch = import_module("skorch")  # which is no dependency
     except ImportError:
         return None
-    model = NeuralNetClassifier(
+    model = skorch.NeuralNetClassifier(
         network(x.shape[1]), criterion=torch.nn.CrossEntropyLoss, optimizer=torch.optim.AdamW, lr=2e-3, batch_size=256,
         max_epochs=EPOCHS, train_split=None, verbose=0, iterator_train__shuffle=True, classes=[0, 1],
     )  # fmt: skip
