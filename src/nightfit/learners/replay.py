@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -134,5 +135,5 @@ class Replay:
 
 def slices(counts: PerPool) -> list[slice]:
     """Return, for each of `REGIMES`, the rows of a minibatch that are learned: those of two pools lie together."""
-    ends = np.cumsum([0, *counts]).tolist()
+    ends = [0, *accumulate(counts)]
     return [slice(ends[min(pool, NEW)], ends[max(pool, NEW) + 1]) for pool in REGIMES]
