@@ -35,7 +35,7 @@ from nightfit.learners.replay import Counts
 from nightfit.metrics import row_losses
 from nightfit.model import Model
 from nightfit.schema import Schema
-from nightfit.scorer import GROUPS
+from nightfit.scorer import groups
 
 N_NUM, N_CAT, N_WORDS, N_CLASSES = 16, 4, 50, 2
 
@@ -165,12 +165,12 @@ class Plain(nn.Module):
         n_ids = net.shapes["embedding"][0]
         self.register_buffer("frequencies", net.frequencies.clone())
         self.embedding = nn.Embedding(n_ids, e)
-        self.first = nn.ModuleList(nn.Linear(d_in, h * len(group)) for group in GROUPS)
-        self.periodic = nn.ModuleList(nn.Linear(waves, h, bias=False) for _ in GROUPS)
-        self.w_hidden = nn.ParameterList(nn.Parameter(torch.randn(len(group), h, h) / 8) for group in GROUPS)
-        self.b_hidden = nn.ParameterList(nn.Parameter(torch.zeros(len(group), 1, h)) for group in GROUPS)
-        self.w_out = nn.ParameterList(nn.Parameter(torch.zeros(len(group), h, N_CLASSES)) for group in GROUPS)
-        self.b_out = nn.ParameterList(nn.Parameter(torch.zeros(len(group), 1, N_CLASSES)) for group in GROUPS)
+        self.first = nn.ModuleList(nn.Linear(d_in, h * len(group)) for group in groups(MlpConfig().n_members))
+        self.periodic = nn.ModuleList(nn.Linear(waves, h, bias=False) for _ in groups(MlpConfig().n_members))
+        self.w_hidden = nn.ParameterList(nn.Parameter(torch.randn(len(group), h, h) / 8) for group in groups(MlpConfig().n_members))
+        self.b_hidden = nn.ParameterList(nn.Parameter(torch.zeros(len(group), 1, h)) for group in groups(MlpConfig().n_members))
+        self.w_out = nn.ParameterList(nn.Parameter(torch.zeros(len(group), h, N_CLASSES)) for group in groups(MlpConfig().n_members))
+        self.b_out = nn.ParameterList(nn.Parameter(torch.zeros(len(group), 1, N_CLASSES)) for group in groups(MlpConfig().n_members))
         self.linear, self.l_cat = nn.Linear(2 * N_NUM, N_CLASSES), nn.Embedding(n_ids, N_CLASSES)
 
     def forward(self, z: Tensor, ids: Tensor, rows: list[slice]) -> list[Tensor]:
@@ -227,7 +227,7 @@ def products(n_rows: list[int]) -> list[tuple[int, ...]]:
     """List a step's matrix products, forward and backward: (batch, n, k, m), by the rows of each group."""
     h, e, k = MlpConfig().d_hidden, MlpConfig().d_embedding, N_CLASSES
     waves, forward = 2 * MlpConfig().n_frequencies * N_NUM, []
-    for n, group in zip(n_rows, GROUPS, strict=True):
+    for n, group in zip(n_rows, groups(MlpConfig().n_members), strict=True):
         m = len(group)
         layers = [(1, n, N_NUM, m * h), (1, n, e * N_CAT, m * h), (1, n, 2, m * h), (1, n, waves, h)]
         forward += [*layers, (m, n, h, h), (m, n, h, k)]

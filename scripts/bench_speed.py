@@ -40,7 +40,7 @@ from nightfit.learners.replay import slices
 from nightfit.learners.steps import Steps
 from nightfit.model import Model
 from nightfit.schema import Schema
-from nightfit.scorer import GROUPS
+from nightfit.scorer import groups
 from nightfit.testing import random_night, schema_of
 
 N_NUMBERS, N_CATEGORIES, N_VALUES, N_CLASSES = 16, 4, 10, 2
@@ -102,7 +102,7 @@ def products(counts: Any, config: MlpConfig, d_num: int, d_cat: int) -> list[Pro
         left, right, into = (torch.randn(*many, *of) for of in ((n, inner), (inner, m), (n, m)))
         found.append((torch.bmm if many else torch.mm, left, right, into))
 
-    for group, rows in zip(GROUPS, slices(counts), strict=True):
+    for group, rows in zip(groups(config.n_members), slices(counts, config.n_members), strict=True):
         m, n = len(group), rows.stop - rows.start
         for d_in, d_out in ((d_dense, m * h), (d_waves, h)):
             product(n, d_in, d_out)
@@ -121,7 +121,7 @@ def loop(rounds: int, seconds: float) -> None:
     for batch_size in (256, 1_024):
         config, of = MlpConfig(batch_size=batch_size), schema()
         n_rows = 20 * batch_size
-        model, night = warm(config, of, n_rows), random_night(of, n_rows, 1)
+        model, night = warm(config, of, config.memory_rows), random_night(of, n_rows, 1)
         steps = counted(model, night)
         bare = products(steps[len(steps) // 2], config, N_NUMBERS, N_CATEGORIES)
 

@@ -351,10 +351,10 @@ def test_the_optimisers_moments_follow_the_unit_of_the_target() -> None:
 
     def gradient() -> Any:  # noqa: ANN401
         (block,) = rows_of(x, y).chunks()
-        inputs, wanted = net.inputs(*learner._features(block)), learner._outcomes(block.y)[:, None]
+        inputs, wanted = net.inputs(*learner._features(block)), learner._outcomes(block.y)[None]
         weights, into = net.parts(net.flat.data), net.parts(learner._descent.gradient)
         passes = net.passes(inputs, [slice(None)] * 3, weights)
-        net.backward(passes, inputs.ids, [done.outputs - wanted for done in passes], weights, into)
+        net.backward(inputs, passes, [done.outputs - wanted for done in passes], weights, into)
         return learner._descent.gradient.clone()
 
     moments = learner._descent.moments

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from itertools import accumulate, pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -17,15 +19,23 @@ Arrays: TypeAlias = Mapping[str, Array]
 Forward: TypeAlias = Callable[[Array, Array], Array]
 """Standardised numbers, float32 [n, d_num], and ids, int32 [n, d_cat], in; raw answers out."""
 
-GROUPS = (range(3), range(3, 5), range(5, 7))
-"""The MLPs of the ensemble, in groups that learn the same rows. The linear member, after them, learns with the first.
-
-The first of each group reads the sines and cosines too: the others stay smooth where rows are few.
-"""
-
-
 BLOCK = 4096
 """Rows that go through a forward pass at a time: their activations stay in the processor's cache."""
+
+
+def group_sizes(n_members: int) -> tuple[int, int, int]:
+    """Return how many of an ensemble's MLPs learn old rows too, new ones alone, and the latest ones too."""
+    return math.ceil(n_members / 3), n_members // 3, math.ceil((n_members - 1) / 3)
+
+
+def groups(n_members: int) -> tuple[range, ...]:
+    """Return an ensemble's MLPs in groups that learn the same rows, those that have any.
+
+    The linear member, after them, learns with the first. The first of each group reads the sines and cosines too: the
+    others stay smooth where rows are few.
+    """
+    ends = [0, *accumulate(group_sizes(n_members))]
+    return tuple(range(start, end) for start, end in pairwise(ends) if start < end)
 
 
 class Scorer:
@@ -93,7 +103,7 @@ def _mlp_outputs(arrays: Arrays) -> Forward:
     """Return what computes the members' outputs, float32 [M + 1, n, K], as `learners.mlp.Mlp.forward` does."""
     w = {name.removeprefix("net."): a for name, a in arrays.items() if name.startswith("net.")}
     n_members, h, _ = w["w_out"].shape
-    frequencies, firsts = arrays["frequencies"], [members.start for members in GROUPS]
+    frequencies, firsts = arrays["frequencies"], [members.start for members in groups(n_members)]
     hidden = list(zip(w["w_hidden"], w["b_hidden"], strict=True))
 
     def outputs(z: Array, x_cat: Array) -> Array:
@@ -112,7 +122,7 @@ def _mlp_outputs(arrays: Arrays) -> Forward:
             waves *= ~missing[:, :, None]
             first += flags @ w["w_missing"]
             linear += flags @ w["l_missing"]
-        periodic = (waves.reshape(n, len(w["w_waves"])) @ w["w_waves"]).reshape(n, len(GROUPS), h)
+        periodic = (waves.reshape(n, len(w["w_waves"])) @ w["w_waves"]).reshape(n, len(firsts), h)
         first.reshape(n, n_members, h)[:, firsts] += periodic
         x = np.maximum(first, 0, out=first).reshape(n, n_members, h).swapaxes(0, 1)
         for weight, bias in hidden:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,12 @@ from torch import Tensor
 
 from nightfit.learners.base import MlpConfig
 from nightfit.learners.deep import DeepLearner
-from nightfit.learners.mlp import MAX_WAVES, Inputs, Mlp, Weights, n_frequencies, views
+from nightfit.learners.flat import Weights, views
+from nightfit.learners.mlp import MAX_WAVES, Inputs, Mlp, n_frequencies
+from nightfit.learners.replay import slices
 from nightfit.model import Model
 from nightfit.schema import Sizes
-from nightfit.scorer import GROUPS
+from nightfit.scorer import groups
 from nightfit.testing import random_night, schema_of
 
 CASES = [
@@ -21,6 +25,9 @@ CASES = [
     (MlpConfig(n_blocks=3, d_hidden=4, d_embedding=2), Sizes(2, 0, 0, 2)),
     (MlpConfig(d_hidden=4, n_frequencies=0), Sizes(4, 1, 3, 4)),
     (MlpConfig(d_hidden=4), Sizes(0, 2, 5, 2)),
+    (MlpConfig(d_hidden=4, n_members=1), Sizes(3, 2, 9, 3)),
+    (MlpConfig(d_hidden=4, n_members=2), Sizes(3, 0, 0, 1)),
+    (MlpConfig(d_hidden=4, n_members=16), Sizes(2, 1, 3, 2)),
     (MlpConfig(d_hidden=4), Sizes(0, 0, 0, 2)),
 ]
 
@@ -40,8 +47,7 @@ def some_inputs(net: Mlp, sizes: Sizes, n: int, *, missing: bool) -> tuple[Tenso
         z[random.random(z.shape) < 0.3] = np.nan
         z[:, 0] = np.abs(z[:, 0]) if sizes.d_num > 1 else z[:, 0]
     ids = torch.from_numpy(random.integers(0, max(sizes.n_ids, 1), (n, sizes.d_cat)))
-    inputs = net.inputs(torch.from_numpy(z), ids)
-    return torch.from_numpy(z), ids, inputs._replace(missing=inputs.missing.double())
+    return torch.from_numpy(z), ids, net.inputs(torch.from_numpy(z), ids)
 
 
 def plainly(net: Mlp, w: Weights, z: Tensor, ids: Tensor) -> Tensor:
@@ -51,7 +57,7 @@ def plainly(net: Mlp, w: Weights, z: Tensor, ids: Tensor) -> Tensor:
     waves = (torch.cat([angles.sin(), angles.cos()], 2) * (1 - missing[:, :, None])).flatten(1)
     embedded = w["embedding"][ids].flatten(1)
     outputs = []
-    for g, members in enumerate(GROUPS):
+    for g, members in enumerate(groups(net.config.n_members)):
         for m in members:
             own = slice(m * h, (m + 1) * h)
             x = w["b_in"][own] + value @ w["w_value"][:, own] + missing @ w["w_missing"][:, own]
@@ -84,16 +90,16 @@ def test_the_gradient_is_autograds(
     """Each group's loss is over its own rows; where a group has none, its weights have no gradient."""
     net = a_net(config, sizes)
     z, ids, inputs = some_inputs(net, sizes, 20, missing=missing)
-    slices = [slice(rows[0], rows[2]), slice(rows[1], rows[2]), slice(rows[1], rows[3])]
+    own = slices(tuple(end - start for start, end in pairwise(rows)), config.n_members)
     into = torch.full_like(net.flat.data, torch.nan)
-    passes = net.passes(inputs, slices, net.parts(net.flat.data))
+    passes = net.passes(inputs, own, net.parts(net.flat.data))
     at_outputs = [done.outputs for done in passes]
-    net.backward(passes, ids, at_outputs, net.parts(net.flat.data), net.parts(into))
+    net.backward(inputs, passes, at_outputs, net.parts(net.flat.data), net.parts(into))
 
     flat = net.flat.data.clone().requires_grad_()
     outputs = plainly(net, views(flat, net.shapes), z, ids)
-    owners = [*(g for g, members in enumerate(GROUPS) for _ in members), 0]
-    loss = torch.stack([outputs[m, slices[g]].square().sum() for m, g in enumerate(owners)]).sum() / 2
+    owners = [*(g for g, members in enumerate(groups(config.n_members)) for _ in members), 0]
+    loss = torch.stack([outputs[m, own[g]].square().sum() for m, g in enumerate(owners)]).sum() / 2
     loss.backward()  # type: ignore[no-untyped-call]
     assert flat.grad is not None
     assert torch.allclose(into, flat.grad, atol=1e-9), "half the squared outputs: their gradient is the outputs"

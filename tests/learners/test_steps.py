@@ -38,7 +38,12 @@ def numbered(n: int, start: int = 0) -> Batch:
 def sent(batch: Batch) -> Sent:
     """Bring rows to a device that is the processor."""
     z, ids, y = (torch.from_numpy(np.array(a)) for a in (batch.x_num, batch.x_cat, batch.y))
-    return Sent(z, ids, y, np.asarray(np.isnan(batch.x_num).any(0)))
+    return Sent(z, ids, y, flagged=bool(np.isnan(batch.x_num).any()))
+
+
+def itself(z: Tensor) -> Tensor:
+    """Read of numbers what they are."""
+    return z
 
 
 def test_a_minibatch_names_the_rows_of_its_pools(tmp_path: Path) -> None:
@@ -47,7 +52,7 @@ def test_a_minibatch_names_the_rows_of_its_pools(tmp_path: Path) -> None:
     replay.grow(Sizes(1, 1, 1, 1), np.zeros(1, np.int32))
     replay.remember(Rows([numbered(900, 1_000_000)]))
     rows = stage([numbered(BLOCK_ROWS + 5000)], tmp_path / "night")
-    pools = Pools(replay.pools(len(rows), Alone()), sent, CPU)
+    pools = Pools(replay.pools(len(rows), Alone()), sent, itself, CPU)
     learned: list[int] = []
     for mix in replay.mixes(rows, len(rows), Alone(), seed=3):
         pools.enter(mix.block)
@@ -56,24 +61,24 @@ def test_a_minibatch_names_the_rows_of_its_pools(tmp_path: Path) -> None:
         for counts, _ in mix.counts:
             index = torch.from_numpy(mix.rows[start : start + sum(counts)])
             start += sum(counts)
-            of_pool = torch.split(pools.y[index], list(counts))
+            features, _, outcomes = (pool[index] for pool in pools.tensors)
+            of_pool = torch.split(outcomes, list(counts))
             assert [bool((y < 1_000_000).all()) for y in of_pool] == [False, True, False]
-            assert torch.equal(pools.z[index][:, 0], pools.y[index].double())
+            assert torch.equal(features[:, 0], outcomes.double())
             learned += of_pool[NEW].tolist()
     assert np.array_equal(np.bincount(learned), np.full(BLOCK_ROWS + 5000, 2))
 
 
-def test_columns_that_miss_values_are_known_from_the_first_row_on() -> None:
-    """Replayed rows and the blocks so far count; a block without holes takes none away."""
+def test_flags_are_read_from_the_first_missing_value_on() -> None:
+    """Replayed rows and the blocks so far count; a block that misses nothing changes nothing."""
     replayed, full, holed = numbered(4), numbered(3), numbered(3)
     holed = replace(holed, x_num=np.array([[1.0], [np.nan], [2.0]]))
-    pools = Pools([replayed, replayed], sent, CPU)
+    pools = Pools([replayed, replayed], sent, itself, CPU)
     found = []
     for block in (full, holed, full):
         pools.enter(block)
-        found.append((pools.holes.tolist(), pools.kind))
-    assert [holes for holes, _ in found] == [[], [0], [0]]
-    assert found[0][1] != found[1][1] == found[2][1]
+        found.append((pools.flagged, pools.kind))
+    assert found == [(False, False), (True, True), (True, True)]
 
 
 @given(st.tuples(*[st.integers(0, 9)] * 3))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nightfit.quantity import TargetScale
-from nightfit.scorer import GROUPS
+from nightfit.scorer import groups
 
 if TYPE_CHECKING:
     from nightfit.batch import Array
@@ -15,36 +15,43 @@ if TYPE_CHECKING:
     from nightfit.export.preprocessing import Features
     from nightfit.scorer import Arrays
 
-WAVY = [members.start for members in GROUPS]
-"""The members that read sines and cosines. They come first in the graph: one product for them, one for the others."""
-
-ORDER = [*WAVY, *(m for members in GROUPS for m in members[1:])]
-
 NEVER = np.float32(-1e30)
 """The logit of a class that was never learned: its probability is 0."""
+
+
+def wavy_and_smooth(n_members: int) -> tuple[list[int], list[int]]:
+    """Return the members that read sines and cosines, and the others.
+
+    They come in this order in the graph: one product for those that read them, one for the others.
+    """
+    members = groups(n_members)
+    return [group.start for group in members], [m for group in members for m in group[1:]]
 
 
 def mlp(g: Graph, x: Features, arrays: Arrays) -> Value:
     """Return the ensemble's raw answers, float64: probabilities [n, K], or standardised values [n, 1]."""
     w = {name.removeprefix("net."): a for name, a in arrays.items() if name.startswith("net.")}
     unseen = np.where(arrays["seen"] | TargetScale.is_in(arrays), np.float32(0), NEVER)
-    hidden = _hidden(g, _first_layer(g, x, w, arrays["frequencies"]), w)
-    networks = g("MatMul", hidden, w["w_out"][ORDER], name="outputs")
-    networks = g("Add", networks, w["b_out"][ORDER] + unseen, name="outputs_of_networks")
+    wavy, smooth = wavy_and_smooth(len(w["w_out"]))
+    order = [*wavy, *smooth]
+    hidden = _hidden(g, _first_layer(g, x, w, arrays["frequencies"]), w, order)
+    networks = g("MatMul", hidden, w["w_out"][order], name="outputs")
+    networks = g("Add", networks, w["b_out"][order] + unseen, name="outputs_of_networks")
     linear = g("Unsqueeze", _linear_member(g, x, w, unseen), np.array([0]), name="outputs_of_linear")
     outputs = g.cast(g.side_by_side([networks, linear], name="outputs_of_members", axis=0), np.float64, name="logits")
     if not TargetScale.is_in(arrays):
         outputs = g("Softmax", outputs, name="probabilities", axis=2)
-    mixture = arrays["mixture"][[*ORDER, len(ORDER)], None, None]
+    mixture = arrays["mixture"][[*order, len(order)], None, None]
     return g("ReduceSum", g("Mul", outputs, mixture, name="weighted"), np.array([0]), name="mixed", keepdims=0)
 
 
 def _first_layer(g: Graph, x: Features, w: Arrays, frequencies: Array) -> Value:
-    """Return the first hidden layer, float32 [n, M h], members in `ORDER`."""
+    """Return the first hidden layer, float32 [n, M h], members as `wavy_and_smooth` has them."""
     m, h, _ = w["w_out"].shape
     plain = g.side_by_side([*_numbers(x), *_embedded(g, x, w)], name="inputs")
     weights = np.concatenate([w["w_value"], w["w_missing"], w["w_cat"]]).reshape(-1, m, h)
-    wavy, smooth = (_flat(weights[:, members]) for members in (WAVY, ORDER[len(WAVY) :]))
+    members = wavy_and_smooth(m)
+    wavy, smooth = (_flat(weights[:, part]) for part in members)
     inputs = plain
     if len(w["w_waves"]):
         inputs = g.side_by_side([plain, _waves(g, x, frequencies)], name="inputs_and_waves")
@@ -53,7 +60,7 @@ def _first_layer(g: Graph, x: Features, w: Arrays, frequencies: Array) -> Value:
         g("MatMul", inputs, wavy, name="first_of_wavy_members"),
         g("MatMul", plain, smooth, name="first_of_smooth_members"),
     ]
-    bias = w["b_in"].reshape(m, h)[ORDER].ravel()
+    bias = w["b_in"].reshape(m, h)[[*members[0], *members[1]]].ravel()
     return g("Relu", g("Add", g.side_by_side(layers, name="first"), bias, name="first_and_bias"), name="layer_0")
 
 
@@ -84,14 +91,14 @@ def _waves(g: Graph, x: Features, frequencies: Array) -> Value:
     return g("Flatten", waves, name="waves_flat", axis=1)
 
 
-def _hidden(g: Graph, first: Value, w: Arrays) -> Value:
-    """Return the last hidden layer, float32 [M, n, h]."""
+def _hidden(g: Graph, first: Value, w: Arrays, order: list[int]) -> Value:
+    """Return the last hidden layer, float32 [M, n, h], members in this order."""
     m, h, _ = w["w_out"].shape
     by_row = g("Reshape", first, np.array([-1, m, h]), name="by_row")
     layer = g("Transpose", by_row, name="by_member", perm=[1, 0, 2])
     for i, (weight, bias) in enumerate(zip(w["w_hidden"], w["b_hidden"], strict=True), 1):
-        layer = g("MatMul", layer, weight[ORDER], name=f"layer_{i}.product")
-        layer = g("Relu", g("Add", layer, bias[ORDER], name=f"layer_{i}.and_bias"), name=f"layer_{i}")
+        layer = g("MatMul", layer, weight[order], name=f"layer_{i}.product")
+        layer = g("Relu", g("Add", layer, bias[order], name=f"layer_{i}.and_bias"), name=f"layer_{i}")
     return layer
 
 

@@ -30,6 +30,8 @@ class MlpConfig:
     """Units of each hidden layer."""
     n_blocks: int = 2
     """Hidden layers."""
+    n_members: int = 7
+    """MLPs in the ensemble; a linear model is always one more member of it."""
     d_embedding: int = 8
     """Numbers that stand for one category."""
     n_frequencies: int = 8
@@ -43,7 +45,7 @@ class MlpConfig:
     """Old rows that are kept for replay: half a sample of all, half the latest; 0 learns strictly new rows only."""
 
     def __post_init__(self) -> None:
-        for name in ("d_hidden", "n_blocks", "d_embedding", "n_epochs", "batch_size"):
+        for name in ("d_hidden", "n_blocks", "n_members", "d_embedding", "n_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, however it is {getattr(self, name)}")
         for name in ("n_frequencies", "memory_rows"):

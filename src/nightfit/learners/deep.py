@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +22,9 @@ from nightfit.learners.arithmetic import learning_on, one_thread, send
 from nightfit.learners.base import Arrays, MlpConfig
 from nightfit.learners.calibrated import Calibrated
 from nightfit.learners.descent import AVERAGES, Descent
-from nightfit.learners.mlp import N_MEMBERS, Mlp, Parts, grown, marked, n_frequencies, views
+from nightfit.learners.flat import Parts, grown, marked, views
+from nightfit.learners.losses import Loss
+from nightfit.learners.mlp import Mlp, n_frequencies
 from nightfit.learners.pools import Pools, Sent
 from nightfit.learners.replay import Counts, Replay, slices
 from nightfit.learners.shared import descend_together, digest
@@ -32,22 +35,25 @@ from nightfit.normaliser import Normaliser
 from nightfit.quantity import TargetScale
 from nightfit.ranks import here
 from nightfit.schema import Sizes, Task
-from nightfit.scorer import calibration_in
-
-AVERAGED = (0, 2, 3, 5)
-"""Members that serve the average of their weights over the nights."""
+from nightfit.scorer import calibration_in, groups
 
 AVERAGE = 0.5
-"""The share of the nights before in that average."""
-
-LEAST_ROWS = 32
-"""A step's mean is over at least so many rows: the gradient of one row is mostly noise, and no night a single one."""
+"""The share of the nights before in the average that every other member of a group serves."""
 
 LEAST_ERROR = 1e-12
 """Mean squared errors, in variances of the target, count at least this much: an exact answer has no log."""
 
 _SHAPE = ("d_hidden", "n_blocks", "d_embedding", "n_frequencies")
 _OUTPUTS = ("w_out", "b_out", "l_value", "l_missing", "l_cat", "l_out")
+
+
+class _Night(NamedTuple):
+    """What all steps of a night share."""
+
+    pools: Pools
+    loss: Loss
+    weights: Parts
+    gradients: Parts
 
 
 class DeepLearner(Calibrated):
@@ -66,7 +72,7 @@ class DeepLearner(Calibrated):
         self._device, self._seed = torch.device(device), seed
         self._of_float64 = torch.device("cpu") if self._device.type == "mps" else self._device  # Metal knows none
         self.config, self.normaliser = config, normaliser.to(self._of_float64)
-        self._mixture = Mixture.even(N_MEMBERS + 1)
+        self._mixture = Mixture.even(config.n_members + 1)
         self._replay = Replay(config)
         self._seen = torch.zeros(0, dtype=torch.bool, device=self._device)
         self._build(Sizes(0, 0, 0, 0))
@@ -150,8 +156,9 @@ class DeepLearner(Calibrated):
         with learning_on(self._device):
             weights, gradients = (self._net.parts(flat) for flat in (self._net.flat.data, self._descent.gradient))
             replayed = self._replay.pools(n_rows, here())
-            pools = Pools(replayed, self._send, self._device, is_weighted=rows.is_weighted)
-            steps = Steps(partial(self._step, pools, weights, gradients), self._device)
+            pools = Pools(replayed, self._send, self._net.features, self._device, is_weighted=rows.is_weighted)
+            night = _Night(pools, Loss(None if self._target else self._seen), weights, gradients)
+            steps = Steps(partial(self._step, night), self._device)
             for mix in self._replay.mixes(rows, n_rows, here(), seed=seed):
                 pools.enter(mix.block)
                 steps.take(mix, pools.kind)
@@ -159,40 +166,28 @@ class DeepLearner(Calibrated):
         return digest(self._net.flat.data)
 
     def _send(self, batch: Batch) -> Sent:
-        holes = np.asarray(np.isnan(batch.x_num).any(0))
-        return Sent(*self._features(batch), self._outcomes(batch.y), holes)
+        return Sent(*self._features(batch), self._outcomes(batch.y), flagged=bool(np.isnan(batch.x_num).any()))
 
     def _outcomes(self, y: Array) -> Tensor:
         """Return what outputs are held against: class indices, or standardised values."""
         wanted = y if self._target is None else self._target.standard(y).astype(np.float32)
         return send(wanted, self._device)
 
-    def _step(self, pools: Pools, weights: Parts, gradients: Parts, index: Tensor, counts: Counts) -> None:
-        """Take one step down the members' mean losses, each over its group's rows.
-
-        The loss is the cross-entropy, or half the squared error.
-        """
-        x, y, rows = self._net.inputs(pools.z[index], pools.ids[index], pools.holes), pools.y[index], slices(counts.own)
-        passes = self._net.passes(x, rows, weights)
-        wanted = y[:, None] if self._target is not None else torch.nn.functional.one_hot(y, len(self._seen))
+    def _step(self, night: _Night, index: Tensor, counts: Counts) -> None:
+        """Take one step down the members' mean losses, each over its group's rows."""
+        pools, loss, weights, gradients = night
+        features, ids, y, *weight = (pool.index_select(0, index) for pool in pools.tensors)
+        x, wanted, n = self._net.read(features, ids, flagged=pools.flagged), loss.wanted(y), self.config.n_members
+        passes = self._net.passes(x, slices(counts.own, n), weights)
         at_outputs = [
-            self._gradient(done.outputs, wanted[own], whole.stop - whole.start)
-            for done, own, whole in zip(passes, rows, slices(counts.all), strict=True)
+            loss.gradient(done.outputs, wanted[:, done.rows], whole.stop - whole.start)
+            for done, whole in zip(passes, slices(counts.all, n), strict=True)
         ]
-        if (weight := pools.weight) is not None:
-            at_outputs = [g.mul_(weight[index[own], None]) for g, own in zip(at_outputs, rows, strict=True)]
-        self._net.backward(passes, x.ids, at_outputs, weights, gradients)
+        for of_rows in weight:
+            at_outputs = [g.mul_(of_rows[done.rows]) for g, done in zip(at_outputs, passes, strict=True)]
+        self._net.backward(x, passes, at_outputs, weights, gradients)
         here().add(self._descent.gradient)
         self._descent.step()
-
-    def _gradient(self, outputs: Tensor, wanted: Tensor, n_rows: int) -> Tensor:
-        """Return the gradient of the mean losses over a group's `n_rows`, at the outputs [m, n, K] of those here.
-
-        `wanted`: one-hot classes, or values, [n, K].
-        """
-        if self._target is None:
-            outputs = torch.softmax(outputs.masked_fill_(~self._seen, -torch.inf), 2)
-        return outputs.sub_(wanted).div_(max(n_rows, LEAST_ROWS))
 
     def _meet(self, rows: Rows) -> None:
         """Let a class that is learned for the first time start at its share of tonight's rows."""
@@ -203,7 +198,7 @@ class DeepLearner(Calibrated):
         new = torch.from_numpy(counts > 0).to(self._device) & ~self._seen
         if not new.any():
             return
-        level = torch.zeros(N_MEMBERS + 1, 1, device=self._device)
+        level = torch.zeros(self.config.n_members + 1, 1, device=self._device)
         if self._seen.any():
             logits = self._net(self._net.inputs(*self._features(rows.sample(MAX_ROWS)))).masked_fill(
                 ~self._seen, -torch.inf
@@ -243,7 +238,8 @@ class DeepLearner(Calibrated):
         if self._served is None:
             self._served = flat.clone()
             return
-        before = marked(flat, self._net.shapes, AVERAGED, AVERAGE)
+        averaged = [m for members in groups(self.config.n_members) for m in members[::2]]
+        before = marked(flat, self._net.shapes, averaged, AVERAGE)
         self._served = torch.lerp(flat, self._served, before)
 
     @torch.no_grad()
@@ -310,11 +306,12 @@ class DeepLearner(Calibrated):
 
         Raises `ConfigError` if the config now asks for a network of another shape.
         """
-        for name in _SHAPE:
-            if data[name] != getattr(self.config, name):
+        was = {**data, "n_members": len(arrays["net.w_out"])}
+        for name in (*_SHAPE, "n_members"):
+            if was[name] != getattr(self.config, name):
                 raise ConfigError(
                     f"a lineage keeps its network's shape, however {name} is {getattr(self.config, name)} now and was "
-                    f"{data[name]}; set it back, or give the new model another name",
+                    f"{was[name]}; set it back, or give the new model another name",
                 )
         sizes = Sizes(
             len(arrays["net.w_value"]),

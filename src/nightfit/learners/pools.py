@@ -14,24 +14,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nightfit.batch import BLOCK_ROWS, Array, Batch, Block, in_memory
+from nightfit.batch import BLOCK_ROWS, Batch, Block, in_memory
 from nightfit.learners.arithmetic import send
 
 ROOM = 0.5
 """The share of a GPU's free memory that tonight's rows may take; the rest is for steps."""
 
 
+CHUNK = 4096
+"""Rows whose features are computed at a time: they stay in the processor's cache."""
+
+
 class Sent(NamedTuple):
     """Rows on the device: numbers z (float32 [n, d_num], standardised), category ids (int64 [n, d_cat]), outcomes [n].
 
-    `holes`: bool [d_num], the columns that miss a value in some of them, not on the device. `weight`: float32 [n], by
-    what each row's loss is multiplied; None: by 1.
+    `flagged`: whether any number is missing. `weight`: float32 [n], by what each row's loss is multiplied; None: by 1.
     """
 
     z: Tensor
     ids: Tensor
     y: Tensor
-    holes: Array
+    flagged: bool
     weight: Tensor | None = None
 
     @property
@@ -48,68 +51,55 @@ class Sent(NamedTuple):
 class Pools:
     """The rows that an index of `Replay.mixes` counts through: replayed ones, then the block that is learned.
 
-    `bring` brings a batch to the device. `is_weighted`: rows of the night have weights; replayed ones may, too.
+    `bring` brings a batch to the device. `features` turns numbers z [n, d_num] into what a step reads of them, once for
+    all its visits. `is_weighted`: rows of the night have weights; replayed ones may, too.
     """
 
     def __init__(
         self,
         replayed: Sequence[Batch],
         bring: Callable[[Batch], Sent],
+        features: Callable[[Tensor], Tensor],
         device: torch.device,
         *,
         is_weighted: bool = False,
     ) -> None:
-        self._bring, self._device = bring, device
+        self._bring, self._features, self._device = bring, features, device
         self._is_weighted = is_weighted or any(batch.weight is not None for batch in replayed)
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._room = int(ROOM * torch.cuda.mem_get_info(device)[0]) if self._side else 0
         self._there: dict[int, Sent] = {}
         self._block: Block | None = None
         self._queued: torch.cuda.Event | None = None
-        replayed_rows = [self._sent(batch) for batch in replayed]
-        self._n_replayed = sum(len(sent.y) for sent in replayed_rows)
-        self._tensors = [self._room_for(of_kind) for of_kind in zip(*(s.tensors for s in replayed_rows), strict=True)]
-        self._holes = np.zeros_like(replayed_rows[0].holes)
-        self.holes = torch.zeros(0, dtype=torch.int64, device=device)
-        """The columns that some row so far misses a value of, int64 [m]."""
-        for sent in replayed_rows:
-            self._note_holes(sent.holes)
+        self._n_replayed = sum(map(len, replayed))
+        self.flagged = False
+        """Whether some row so far misses a number."""
+        self.tensors: list[Tensor] = []
+        """Features (float32 [n, d]), ids of categories (int64 [n, d_cat]), outcomes [n], and weights, if there are."""
+        start = 0
+        for batch in replayed:
+            self._place(self._sent(batch), start)
+            start += len(batch)
         if self._side:
             self._side.wait_stream(torch.cuda.current_stream(device))
 
-    def _room_for(self, replayed: Sequence[Tensor]) -> Tensor:
-        """Return replayed rows with room for a block after them."""
-        return torch.cat([*replayed, replayed[0].new_empty(BLOCK_ROWS, *replayed[0].shape[1:])])
-
-    def _note_holes(self, holes: Array) -> None:
-        if (holes & ~self._holes).any():
-            self._holes |= holes
-            self.holes = torch.from_numpy(np.flatnonzero(self._holes)).to(self._device)
+    def _place(self, sent: Sent, start: int) -> None:
+        """Put rows into their place."""
+        _, *others = sent.tensors
+        if not self.tensors:
+            n, like = self._n_replayed + BLOCK_ROWS, [self._features(sent.z[:0]), *others]
+            self.tensors = [tensor.new_empty(n, *tensor.shape[1:]) for tensor in like]
+        features, *pools = self.tensors
+        for i, z in enumerate(torch.split(sent.z, CHUNK)):
+            features[start + i * CHUNK :][: len(z)] = self._features(z)
+        for pool, rows in zip(pools, others, strict=True):
+            pool[start : start + len(rows)] = rows
+        self.flagged |= sent.flagged
 
     @property
     def kind(self) -> Hashable:
-        """What differs where steps on these rows have other shapes."""
-        return self._holes.tobytes()
-
-    @property
-    def z(self) -> Tensor:
-        """Standardised numbers, float32 [n, d_num]."""
-        return self._tensors[0]
-
-    @property
-    def ids(self) -> Tensor:
-        """Ids of categories, int64 [n, d_cat]."""
-        return self._tensors[1]
-
-    @property
-    def y(self) -> Tensor:
-        """Outcomes [n]."""
-        return self._tensors[2]
-
-    @property
-    def weight(self) -> Tensor | None:
-        """By what each row's loss is multiplied, float32 [n]; None: by 1."""
-        return self._tensors[3] if len(self._tensors) > 3 else None  # noqa: PLR2004 - one more than the others
+        """What differs where steps on these rows read other inputs."""
+        return self.flagged
 
     def enter(self, block: Block) -> None:
         """Put a block into its place, after what was queued before."""
@@ -119,9 +109,7 @@ class Pools:
         if self._side:
             torch.cuda.current_stream(self._device).wait_stream(self._side)
             self._wait_for_the_last_but_one()
-        for pool, rows in zip(self._tensors, sent.tensors, strict=True):
-            pool[self._n_replayed : self._n_replayed + len(rows)] = rows
-        self._note_holes(sent.holes)
+        self._place(sent, self._n_replayed)
         self._block = block
         if self._room < 0:
             self._drop(block)

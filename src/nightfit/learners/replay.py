@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from itertools import accumulate
 from typing import NamedTuple, TypeAlias
 
@@ -17,15 +18,13 @@ from nightfit.learners.base import MEMORY, Arrays, MlpConfig, part
 from nightfit.memory import Memory, Recent, draw
 from nightfit.ranks import Alone
 from nightfit.schema import Sizes
+from nightfit.scorer import group_sizes
 
 RESERVOIR, NEW, RECENT = range(3)
 """Pools of rows: a sample of all nights before, tonight's, the latest rows before.
 
 In a minibatch they lie in this order, so that those of each regime lie together.
 """
-
-REGIMES = (RESERVOIR, NEW, RECENT)
-"""The pool that each group of members learns besides tonight's rows (NEW: none)."""
 
 REPLAYED = 2
 """Rows of each memory for each new row."""
@@ -73,7 +72,8 @@ class Replay:
 
     def pools(self, n_rows: int, ranks: Alone) -> tuple[Batch, Batch]:
         """Return a rank's share of what is replayed beside so many new rows: of the reservoir, and the latest ones."""
-        latest = self._recent.latest(max(RECENT_NIGHTS * n_rows, MIN_RECENT))
+        is_learned = RECENT in regimes(self._config.n_members)
+        latest = self._recent.latest(max(RECENT_NIGHTS * n_rows, MIN_RECENT) if is_learned else 0)
         return ranks.part(self._reservoir.batch), ranks.part(latest.batch)
 
     def mixes(self, rows: Rows, n_rows: int, ranks: Alone, *, seed: int) -> Iterator[Mix]:
@@ -98,7 +98,8 @@ class Replay:
         return np.concatenate([part for parts in minibatches for part in parts]), counts
 
     def _n_epochs(self, n_rows: int) -> int:
-        n_replayed = sum(min(self._n_replayed(n_rows), len(memory)) for memory in (self._reservoir, self._recent))
+        learned, memories = regimes(self._config.n_members), {RESERVOIR: self._reservoir, RECENT: self._recent}
+        n_replayed = sum(min(self._n_replayed(n_rows), len(memories[pool])) for pool in learned if pool != NEW)
         per_epoch = math.ceil((n_rows + n_replayed) / self._config.batch_size)
         return max(self._config.n_epochs, min(math.ceil(MIN_STEPS / per_epoch), MAX_EPOCHS))
 
@@ -133,7 +134,13 @@ class Replay:
         return named | {f"{MEMORY}recent.{name}": array for name, array in self._recent.arrays().items()}
 
 
-def slices(counts: PerPool) -> list[slice]:
-    """Return, for each of `REGIMES`, the rows of a minibatch that are learned: those of two pools lie together."""
+def regimes(n_members: int) -> PerPool:
+    """Return the pool that each group of an ensemble's members learns besides tonight's rows (NEW: none)."""
+    return tuple(pool for pool, size in zip((RESERVOIR, NEW, RECENT), group_sizes(n_members), strict=True) if size)
+
+
+@cache
+def slices(counts: PerPool, n_members: int) -> tuple[slice, ...]:
+    """Return the rows of a minibatch that each group learns: those of two pools lie together."""
     ends = [0, *accumulate(counts)]
-    return [slice(ends[min(pool, NEW)], ends[max(pool, NEW) + 1]) for pool in REGIMES]
+    return tuple(slice(ends[min(pool, NEW)], ends[max(pool, NEW) + 1]) for pool in regimes(n_members))
