@@ -162,15 +162,15 @@ class Plain(nn.Module):
         net = learner._net  # noqa: SLF001 - its shape
         h, e = net.config.d_hidden, net.config.d_embedding
         d_in, waves = 2 * N_NUM + N_CAT * e, 2 * N_NUM * len(net.frequencies)
-        n_ids = net.shapes["embedding"][0]
+        n_ids, sizes = net.shapes["embedding"][0], groups(net.config.n_members)
         self.register_buffer("frequencies", net.frequencies.clone())
         self.embedding = nn.Embedding(n_ids, e)
-        self.first = nn.ModuleList(nn.Linear(d_in, h * len(group)) for group in groups(MlpConfig().n_members))
-        self.periodic = nn.ModuleList(nn.Linear(waves, h, bias=False) for _ in groups(MlpConfig().n_members))
-        self.w_hidden = nn.ParameterList(nn.Parameter(torch.randn(len(group), h, h) / 8) for group in groups(MlpConfig().n_members))
-        self.b_hidden = nn.ParameterList(nn.Parameter(torch.zeros(len(group), 1, h)) for group in groups(MlpConfig().n_members))
-        self.w_out = nn.ParameterList(nn.Parameter(torch.zeros(len(group), h, N_CLASSES)) for group in groups(MlpConfig().n_members))
-        self.b_out = nn.ParameterList(nn.Parameter(torch.zeros(len(group), 1, N_CLASSES)) for group in groups(MlpConfig().n_members))
+        self.first = nn.ModuleList(nn.Linear(d_in, h * len(group)) for group in sizes)
+        self.periodic = nn.ModuleList(nn.Linear(waves, h, bias=False) for _ in sizes)
+        self.w_hidden = nn.ParameterList(nn.Parameter(torch.randn(len(group), h, h) / 8) for group in sizes)
+        self.b_hidden = nn.ParameterList(nn.Parameter(torch.zeros(len(group), 1, h)) for group in sizes)
+        self.w_out = nn.ParameterList(nn.Parameter(torch.zeros(len(group), h, N_CLASSES)) for group in sizes)
+        self.b_out = nn.ParameterList(nn.Parameter(torch.zeros(len(group), 1, N_CLASSES)) for group in sizes)
         self.linear, self.l_cat = nn.Linear(2 * N_NUM, N_CLASSES), nn.Embedding(n_ids, N_CLASSES)
 
     def forward(self, z: Tensor, ids: Tensor, rows: list[slice]) -> list[Tensor]:

@@ -4,8 +4,9 @@ usage: bench_speed.py [loop] [peers] [night] [start] [growth] [--rounds 5] [--se
 
 - `loop`: CPU seconds of the default deep learner's night beside those of the bare matrix products of its steps (all
   members, forward and backward, at the same shapes, in memory that is there already), by batch size: the floor.
-- `peers`: rows a second through the default deep learner, replayed rows counted, beside one network of 64-64 by skorch
-  (if it is installed), by scikit-learn's `MLPClassifier.partial_fit`, and by a plain PyTorch loop with a fused AdamW.
+- `peers`: rows a second through the default deep learner, replayed rows counted, and through one of a single network,
+  beside one network of 64-64 by skorch (if it is installed), by scikit-learn's `MLPClassifier.partial_fit`, and by a
+  plain PyTorch loop with a fused AdamW.
 - `night`: `nightfit train`, deep and linear, on the second night from CSV, beside pandas.read_csv, StandardScaler and
   three epochs of `MLPClassifier.partial_fit` of the same batch size in a process of their own.
 - `start`: `nightfit train` on a second night of 1,000 rows beside `python -c "import torch, sklearn.linear_model"`.
@@ -45,6 +46,8 @@ from nightfit.testing import random_night, schema_of
 
 N_NUMBERS, N_CATEGORIES, N_VALUES, N_CLASSES = 16, 4, 10, 2
 EPOCHS = 3
+ONE = MlpConfig(n_members=1, n_frequencies=0, memory_rows=0)
+"""As much like the peers' one network as the options make it; it has a linear model beside it all the same."""
 
 Product = tuple[Callable[..., Any], torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -140,21 +143,23 @@ def loop(rounds: int, seconds: float) -> None:
 def peers(rounds: int, seconds: float) -> None:
     """Print rows a second through the default learner and through single networks of peers."""
     of, n_rows = schema(), 10_000
-    model, night = warm(MlpConfig(), of, n_rows), random_night(of, n_rows, 1)
-    rows = {"nightfit, deep": sum(map(sum, counted(model, night)))}
+    night, rows, runs = random_night(of, n_rows, 1), dict[str, int](), dict[str, Callable[[], float]]()
+    for name, config in (("nightfit, deep", MlpConfig()), ("nightfit, one network", ONE)):
+        model = warm(config, of, MlpConfig.memory_rows)
+        rows[name], runs[name] = sum(map(sum, counted(model, night))), partial(cpu, partial(model.learn, night, seed=1))
     random = np.random.default_rng(0)
     x = random.normal(size=(n_rows, N_NUMBERS + N_CATEGORIES * N_VALUES)).astype(np.float32)
     y = (x[:, 0] > 0).astype(np.int64)
-    runs = {"nightfit, deep": partial(cpu, partial(model.learn, night, seed=1))}
     for name, make in (("scikit-learn", of_scikit_learn), ("PyTorch, fused AdamW", plainly), ("skorch", of_skorch)):
         if fit := make(x, y):
             runs[name], rows[name] = partial(cpu, fit), EPOCHS * n_rows
     once = sum(run() for run in runs.values())
     medians = interleaved([*runs.values()], max(rounds, int(seconds / once)))
-    print("| learner | rows a second | nightfit is |\n|---|---:|---:|")
+    print("| learner | rows a second | the default is | one network is |\n|---|---:|---:|---:|")
     speeds = {name: rows[name] / each for name, each in zip(runs, medians, strict=True)}
+    deep, one, *_ = speeds.values()
     for name, speed in speeds.items():
-        print(f"| {name} | {speed:,.0f} | {speeds['nightfit, deep'] / speed:.2f}x |")
+        print(f"| {name} | {speed:,.0f} | {deep / speed:.2f}x | {one / speed:.2f}x |")
 
 
 def of_scikit_learn(x: Array, y: Array) -> Callable[[], None]:

@@ -16,6 +16,8 @@ CONFIGS = [
     MlpConfig(d_hidden=16, n_epochs=1),
     MlpConfig(n_blocks=1),
     MlpConfig(n_blocks=3, n_epochs=1),
+    MlpConfig(d_hidden=8, n_members=1, n_epochs=1),
+    MlpConfig(d_hidden=8, n_members=2, n_epochs=1),
     PartialFitConfig(),
 ]
 

@@ -52,6 +52,7 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         *,
         d_hidden: int = 64,
         n_blocks: int = 2,
+        n_members: int = 7,
         n_frequencies: int = 8,
         n_epochs: int = 3,
         batch_size: int = 256,
@@ -64,6 +65,7 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
     ) -> None:
         self.d_hidden = d_hidden
         self.n_blocks = n_blocks
+        self.n_members = n_members
         self.n_frequencies = n_frequencies
         self.n_epochs = n_epochs
         self.batch_size = batch_size

@@ -26,7 +26,7 @@ from nightfit.version import load_scorer, parts_of
 
 CONFIGS = [
     MlpConfig(d_hidden=16, n_epochs=1),
-    MlpConfig(n_blocks=1, n_epochs=1),
+    MlpConfig(n_blocks=1, n_members=2, n_epochs=1),
     MlpConfig(d_hidden=8, n_blocks=3, n_frequencies=0, n_epochs=1),
     PartialFitConfig(),
 ]

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from nightfit.errors import ConfigError
 from nightfit.learners.base import MlpConfig
 from nightfit.learners.deep import DeepLearner
 from nightfit.learners.flat import Weights, views
 from nightfit.learners.mlp import MAX_WAVES, Inputs, Mlp, n_frequencies
-from nightfit.learners.replay import slices
+from nightfit.learners.replay import NEW, RECENT, RESERVOIR, regimes, slices
 from nightfit.model import Model
 from nightfit.schema import Sizes
 from nightfit.scorer import groups
@@ -133,3 +134,23 @@ def test_a_night_of_one_row_hardly_changes_anything() -> None:
     before = row_losses(model.predict_rows(test), test.y).mean()
     model.learn(random_night(schema, 1, 7), seed=0)
     assert row_losses(model.predict_rows(test), test.y).mean() < 1.03 * before
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(1, [1]), (2, [1, 1]), (3, [1, 1, 1]), (7, [3, 2, 2]), (16, [6, 5, 5])])
+def test_members_are_shared_out_among_regimes(n: int, sizes: list[int]) -> None:
+    """Old rows have the first member, then the latest, then new rows alone; nobody is left out."""
+    found = groups(n)
+    assert [*map(len, found)] == sizes
+    assert [m for members in found for m in members] == list(range(n))
+    assert regimes(n) == {1: (RESERVOIR,), 2: (RESERVOIR, RECENT)}.get(n, (RESERVOIR, NEW, RECENT))
+
+
+def test_a_lineage_keeps_the_number_of_its_members() -> None:
+    """Another number is refused with both, also for a version that was written before there was a choice."""
+    model = Model.fresh("mlp", MlpConfig(d_hidden=4, n_members=2))
+    model.grow(schema_of(2, 0, n_categories=0, n_classes=2))
+    model.learn(random_night(model.schema, 100, 0), seed=0)
+    state, files = model.state()
+    assert "n_members" not in str(state)
+    with pytest.raises(ConfigError, match="n_members is 7 now and was 2"):
+        Model.load(state, files, MlpConfig(d_hidden=4))
