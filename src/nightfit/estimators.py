@@ -25,9 +25,9 @@ class IncrementalMLPClassifier(ClassifierMixin, Face):  # type: ignore[misc] # s
     replays old rows, and calibrates what it answers. On the CPU the same calls and `random_state` give the same bits.
 
     Parameters: `d_hidden`, `n_blocks`, `n_members`, `n_frequencies`, `n_epochs`, `batch_size`, `learning_rate`,
-    `weight_decay` and `memory_rows` are the keys of `[models.deep]`, with the same defaults (docs/config.md). `n_epochs`
-    counts the passes of a call that continues; one that starts anew makes 20, or as many as 500,000 visits of rows
-    allow. `random_state`: int, RandomState or None. `device`: "auto", "cpu", "cuda", "cuda:N" or "mps".
+    `weight_decay` and `memory_rows` are the keys of `[models.deep]`, with the same defaults (docs/config.md).
+    `n_epochs` counts the passes of a call that continues; one that starts anew makes 20, or as many as 500,000 visits
+    of rows allow. `random_state`: int, RandomState or None. `device`: "auto", "cpu", "cuda", "cuda:N" or "mps".
 
     Attributes: `classes_`, sorted, [K]; `n_features_in_`, and `feature_names_in_` where X has names.
 
@@ -114,9 +114,9 @@ class IncrementalMLPRegressor(RegressorMixin, Face):  # type: ignore[misc]
     the same bits.
 
     Parameters: `d_hidden`, `n_blocks`, `n_members`, `n_frequencies`, `n_epochs`, `batch_size`, `learning_rate`,
-    `weight_decay` and `memory_rows` are the keys of `[models.deep]`, with the same defaults (docs/config.md). `n_epochs`
-    counts the passes of a call that continues; one that starts anew makes 20, or as many as 500,000 visits of rows
-    allow. `random_state`: int, RandomState or None. `device`: "auto", "cpu", "cuda", "cuda:N" or "mps".
+    `weight_decay` and `memory_rows` are the keys of `[models.deep]`, with the same defaults (docs/config.md).
+    `n_epochs` counts the passes of a call that continues; one that starts anew makes 20, or as many as 500,000 visits
+    of rows allow. `random_state`: int, RandomState or None. `device`: "auto", "cpu", "cuda", "cuda:N" or "mps".
 
     Attributes: `n_features_in_`, and `feature_names_in_` where X has names.
 
