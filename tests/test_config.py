@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -155,11 +156,13 @@ def test_every_unknown_key_is_named() -> None:
         (f"{BASE}holdout = true\n{SOURCE}", "holdout: Expected `float`, got `bool`"),
         (f"{BASE}seed = -1\n{SOURCE}", "seed must lie between 0 and 4294967295, however it is -1"),
         (f"{BASE}key_scope = 'all'\n{SOURCE}", "key_scope must be 'pipeline' or 'source', however it is 'all'"),
+        (f"{BASE}key_scope = 'sourc'\n{SOURCE}", "however it is 'sourc'; did you mean 'source'?"),
+        (f"{BASE}key_scope = 5\n{SOURCE}", "key_scope: Expected `str`, got `int`"),
         (f"{BASE}on_update = 'drop'\n{SOURCE}", "on_update must be 'reject' or 'learn', however it is 'drop'"),
         (f"{BASE}key = ['id', 'y']\n{SOURCE}", "target must be a column that is no key, however it is 'y'"),
         (f'name = "p"\ntarget = ""\n{SOURCE}', "target must be a column"),
-        (f"{BASE}{SOURCE}[gate]\nmargin = nan\n", "gate margins must be at least 0"),
-        (f"{BASE}{SOURCE}[gate]\nslice_margin = -1\n", "gate margins must be at least 0"),
+        (f"{BASE}{SOURCE}[gate]\nmargin = nan\n", "gate.margin must be at least 0, however it is nan"),
+        (f"{BASE}{SOURCE}[gate]\nslice_margin = -1\n", "gate.slice_margin must be at least 0"),
         (f"{BASE}{SOURCE}[gate]\nmax_negative_flips = 5\n", "max_negative_flips must lie between 0 and 1"),
         (f"{BASE}{SOURCE}[gate.floors]\nacuracy = 0.7\n", "floors has 'acuracy'; did you mean 'accuracy'?"),
         (f"{BASE}{SOURCE}[gate]\nslices = ['y']\n", "gate.slices must name features, however 'y' is none"),
@@ -227,9 +230,45 @@ def test_a_file_is_named_in_every_error(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(ConfigError, match="readable text file"):
         load(tmp_path)
-    for data in (b"\xff\xfe", b"name = ", b"name = 5\n"):
+    for data, named in ((b"\xff\xfe", "n.toml: "), (b"name = ", "n.toml, line 1: "), (b"name = 5\n", "n.toml: ")):
         path.write_bytes(data)
-        with pytest.raises(ConfigError, match=r"n\.toml: "):
+        with pytest.raises(ConfigError, match=re.escape(named)):
             load(path)
     path.write_text(BASE + SOURCE)
     assert load(path).root == tmp_path.resolve()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{BASE}{SOURCE}[gate]\ntolerence = 1\n", "line 6: unknown key 'gate.tolerence'; the keys here are "),
+        (f"{BASE}{SOURCE}[gate]\n\nmargn = 1\n", "line 7: unknown key 'gate.margn'; did you mean 'margin'?"),
+        (f"{BASE}gate.margn = 1\n{SOURCE}", "line 3: unknown key 'gate.margn'"),
+        (f'{BASE}gate = {{ "margn" = 1 }}\n{SOURCE}', "line 3: unknown key 'gate.margn'"),
+        (
+            f"{BASE}sources = [\n  {{ url = 'a' }},\n  {{ ulr = 'b' }},\n]\n",
+            "line 5: unknown key 'sources[1].ulr'",
+        ),
+        (f"{BASE}{SOURCE}\n[[sources]]\nname = 'x'\n", "line 6: 'sources[1].url' is needed"),
+        (f"{BASE}{SOURCE}\n[[sources]]\nurl = 'b'\noptionl = 1\n", "line 8: unknown key 'sources[1].optionl'"),
+        (f"{BASE}{SOURCE}[models.deep]\nn_epochs = 0\n", "line 6: models.deep.n_epochs must be at least 1"),
+        (f"{BASE}{SOURCE}[models.deep]\nn_epochs = 'x'\n", "line 6: models.deep.n_epochs: Expected `int`"),
+        (f"{BASE}{SOURCE}[models.tree]\n", "line 5: models.tree.kind must be one of"),
+        (f"{BASE}{SOURCE}{SOURCE}", "line 5: sources must have different names"),
+        (
+            f"{BASE}{SOURCE}[gate.floors]\nacuracy = 1\n",
+            "line 5: gate: a floor must be a score's, ",
+        ),
+        (f"{BASE}holdout = 2\n{SOURCE}", "line 3: holdout must lie between 0 and 1"),
+        (f"{BASE}x = \n{SOURCE}", "line 3: the config must be TOML, however: Invalid value; mend that line"),
+        (f"{BASE}x = [\n1,\n", "line 4: the config must be TOML, however: "),
+        (f"{BASE}{SOURCE}name = 'x'\nname = 'y'\n", "line 6: the config must be TOML, however: Cannot overwrite"),
+    ],
+)
+def test_a_mistake_has_its_line(tmp_path: Path, text: str, said: str) -> None:
+    """What is wrong in a file is said with the line of its key, or of its table where the key is missing."""
+    path = tmp_path / "n.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}, {said}")

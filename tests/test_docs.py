@@ -14,12 +14,10 @@ import pytest
 
 from nightfit import config, errors
 from nightfit.cli import edge
-from nightfit.gate import GateConfig
 from nightfit.learners.base import KINDS
-from nightfit.notify.config import NotifyConfig
-from nightfit.schema import SchemaConfig
 from nightfit.sources import make
 from nightfit.sources.base import SourceConfig
+from nightfit.toplevel import TopConfig
 
 PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
@@ -28,8 +26,7 @@ CONFIGS = sorted(PROJECT.glob("configs/*.toml"))
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SOURCES = {kind.config.__name__: kind.config for kind in [*make._KINDS.values(), make.kind_of("sqlite:///x.db")]}
 TABLES = {
-    "": config._Top, "store": config.StoreConfig, "sources": SourceConfig, "schema": SchemaConfig, "gate": GateConfig,
-    "notify": NotifyConfig,
+    "": TopConfig, "sources": SourceConfig, **config.TABLES,
     **KINDS,
 }  # fmt: skip
 

@@ -10,9 +10,9 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "nightfit"
 
 LAYERS = [
-    ["__init__", "ahead", "duration", "errors", "jsontypes", "values"],
-    ["atomic", "disk", "names"],
-    ["batch", "device", "notify.config", "sources.base"],
+    ["__init__", "ahead", "duration", "errors", "jsontypes", "lines", "values"],
+    ["atomic", "disk", "names", "tables"],
+    ["batch", "device", "notify.config", "sources.base", "toplevel"],
     ["checkpoint"],
     ["ranks"],
     ["identity", "kinds", "known", "moments"],

@@ -35,9 +35,16 @@ class UsageError(NightfitError):
 
 
 class ConfigError(NightfitError):
-    """The config, or something that it names, cannot work (exit code 78, EX_CONFIG)."""
+    """The config, or something that it names, cannot work (exit code 78, EX_CONFIG).
+
+    `at` is the way to what is wrong in the config's document, as in ("sources", 0, "url"); empty: no key of it is.
+    """
 
     exit_code = 78
+
+    def __init__(self, message: str = "", at: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class NotKeptError(ConfigError):

@@ -18,12 +18,12 @@ from nightfit import __version__
 from nightfit.atomic import whole_file
 from nightfit.batch import UNKNOWN_CLASS, Array, Batch, Rows
 from nightfit.checkpoint import pack, unpack
-from nightfit.config import build
 from nightfit.device import choose
 from nightfit.errors import CheckpointError, NightfitError
 from nightfit.identity import mix
 from nightfit.learners.base import Arrays, MlpConfig, part, patient
 from nightfit.model import Model
+from nightfit.tables import build
 
 if TYPE_CHECKING:
     import os
@@ -163,7 +163,7 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
     def _config(self) -> MlpConfig:
         """Return the parameters as the learner's options; raises `ValueError` for what makes no sense."""
         with _value_errors():
-            return build(MlpConfig, {name: _plain(getattr(self, name)) for name in _OPTIONS}, "")
+            return build(MlpConfig, {name: _plain(getattr(self, name)) for name in _OPTIONS})
 
     def _night(
         self,

@@ -42,9 +42,11 @@ class GateConfig:
     """Scores that no version may be past, by their names: at least this accuracy, at most this log loss."""
 
     def __post_init__(self) -> None:
-        margins = (self.margin, self.forgetting_margin, self.slice_margin)
-        if not (all(margin >= 0 for margin in margins) and self.min_rows >= 2):  # noqa: PLR2004 - a spread needs two
-            raise ValueError("gate margins must be at least 0 and min_rows at least 2, however they are less")
+        for name in ("margin", "forgetting_margin", "slice_margin"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, however it is {getattr(self, name)}")
+        if self.min_rows < 2:  # noqa: PLR2004 - a spread needs two
+            raise ValueError(f"min_rows must be at least 2, however it is {self.min_rows}")
         if not 0 <= self.max_negative_flips <= 1:
             raise ValueError(f"max_negative_flips must lie between 0 and 1, however it is {self.max_negative_flips}")
         if wrong := unknown_floor(self.floors):

@@ -46,14 +46,12 @@ class SchemaConfig:
     """Columns that are never features."""
     missing: tuple[str, ...] = ("",)
     """Texts that mean "no value"."""
-    on_missing_column: str = "stop"
+    on_missing_column: Literal["stop", "missing"] = "stop"
     """What to do when a source stops delivering a column: "stop", or "missing"."""
     max_reject_share: float = 0.1
     """Share of a night's rows that may be rejected; above it the night stops before it learns."""
 
     def __post_init__(self) -> None:
-        if self.on_missing_column not in {"stop", "missing"}:
-            raise ValueError(f"on_missing_column must be 'stop' or 'missing', however it is '{self.on_missing_column}'")
         if not 0 <= self.max_reject_share <= 1:
             raise ValueError(f"max_reject_share must lie between 0 and 1, however it is {self.max_reject_share}")
 
