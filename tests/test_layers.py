@@ -10,8 +10,9 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "nightfit"
 
 LAYERS = [
-    ["__init__", "ahead", "duration", "errors", "jsontypes", "lines", "values"],
+    ["__init__", "ahead", "duration", "errors", "jsontypes", "lines", "tomltext", "values"],
     ["atomic", "disk", "names", "tables"],
+    ["described"],
     ["batch", "device", "notify.config", "sources.base", "toplevel"],
     ["checkpoint"],
     ["ranks"],
@@ -31,10 +32,12 @@ LAYERS = [
     ["store"],
     ["acts", "prune", "verify"],
     ["config", "standing", "version"],
+    ["settings"],
     ["evidence", "face", "fresh", "resume"],
     ["estimators", "forget", "night", "predict", "init", "report", "schedule"],
     ["diff", "nightly", "doctor", "testing"],
     ["notify", "render"],
+    ["explaining"],
     ["compare"],
     ["history"],
     ["reporting", "upkeep"],

@@ -34,7 +34,7 @@ from nightfit.sources.make import kind_of
 from nightfit.tables import build
 from nightfit.toplevel import StoreConfig, TopConfig
 
-_DEFAULT_KINDS = {"deep": "mlp", "linear": "partial_fit", **dict.fromkeys(ESTIMATORS, "partial_fit")}
+DEFAULT_KINDS = {"deep": "mlp", "linear": "partial_fit", **dict.fromkeys(ESTIMATORS, "partial_fit")}
 _KINDS_BY_KEY = {"estimator": "partial_fit", "module": "module"}
 
 
@@ -219,7 +219,7 @@ def _model(name: str, table: Any, at: Place) -> ModelConfig:  # noqa: ANN401 - w
         raise ConfigError(f"models.{name} must be a table, however it is {table!r}; write [models.{name}]", at)
     options = dict(table)
     by_key = next((kind for key, kind in _KINDS_BY_KEY.items() if key in options), None)
-    kind = options.pop("kind", by_key or _DEFAULT_KINDS.get(name))
+    kind = options.pop("kind", by_key or DEFAULT_KINDS.get(name))
     if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(
             f"models.{name}.kind must be one of {', '.join(KINDS)}, however it is {kind!r}", (*at, "kind")

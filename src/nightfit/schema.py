@@ -41,15 +41,15 @@ class SchemaConfig:
     """The `[schema]` table of the config."""
 
     categorical: tuple[str, ...] = ()
-    """Columns that are categories although their values look like numbers."""
+    """Columns that are categories although their values look like numbers. Example: `["zip_code"]`."""
     drop: tuple[str, ...] = ()
-    """Columns that are never features."""
+    """Columns that are never features: what is known only after the target is. Example: `["refund"]`."""
     missing: tuple[str, ...] = ("",)
-    """Texts that mean "no value"."""
+    """Texts that mean "no value". Example: `["", "n/a"]`."""
     on_missing_column: Literal["stop", "missing"] = "stop"
-    """What to do when a source stops delivering a column: "stop", or "missing"."""
+    """What to do where a source no longer delivers a column. `"stop"` (65), or take it as `"missing"`."""
     max_reject_share: float = 0.1
-    """Share of a night's rows that may be rejected; above it the night stops before it learns."""
+    """Share of a night's rows that may be rejected; above it the night stops (65) before anything is learned."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_reject_share <= 1:

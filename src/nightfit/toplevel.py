@@ -16,9 +16,10 @@ class TopConfig:
     """The keys that stand above the tables, as TOML spells them."""
 
     name: str
-    """Names the pipeline, and a folder: `<store>/<name>/<model>/<version>/`. 1 to 64 of a-z, 0-9, `_` and `-`."""
+    """Names the pipeline, and a folder: `<store>/<name>/<model>/<version>/`. 1 to 64 of a-z, 0-9, `_` and `-`. Example:
+    `"bookings"`."""
     target: str
-    """The column to predict: a class, or a quantity."""
+    """The column to predict: a class, or a quantity. Example: `"is_canceled"`."""
     task: Literal["auto", "classification", "regression"] = "auto"
     """What the target is: a class, or a quantity. `"classification"`: at most 1,000 different values, more stop the
     night (65); `"regression"`: the target is a number, what reads as none is a reject; `"auto"`: looks at the first
@@ -26,7 +27,7 @@ class TopConfig:
     50 different ones. A lineage keeps its task."""
     key: str | tuple[str, ...] = ()
     """Column or columns that identify a row, never a feature. Without one, a row is known by its place: (file,
-    generation, position)."""
+    generation, position). Example: `"booking_id"`."""
     root: str = "."
     """What relative paths are relative to (those of SQLite too). It is itself relative to the config's folder."""
     seed: int = 0

@@ -24,7 +24,7 @@ app = typer.Typer(
 COMMANDS = (
     learning.init, learning.train, planning.schedule, answering.predict, answering.serve, answering.token,
     answering.export, learning.compare, looking.log, looking.report, looking.show, looking.diff, upkeep.rollback,
-    upkeep.promote, upkeep.prune, upkeep.forget, looking.verify, looking.doctor,
+    upkeep.promote, upkeep.prune, upkeep.forget, looking.verify, looking.config, looking.doctor,
 )  # fmt: skip
 """In the order of `--help`."""
 

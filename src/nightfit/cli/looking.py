@@ -9,6 +9,9 @@ import typer
 
 from nightfit.cli.options import DEFAULT_CONFIG, ConfigPath, Figures, Json, ModelName, OnlyModel
 
+ORIGINS = {"COMMANDLINE": "--config", "ENVIRONMENT": "NIGHTFIT_CONFIG", "DEFAULT": "the default place"}
+"""Why a config file is the one that is read, by the names that click gives."""
+
 
 def log(
     model: OnlyModel = None,
@@ -92,3 +95,25 @@ def doctor(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> int:
     from nightfit import history
 
     return history.doctor(config, as_json=as_json)
+
+
+def config(
+    context: typer.Context,
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Say all there is to know of one key, as gate.margin, or margin alone."),
+    ] = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Show every key, its value, and where it is set.
+
+    Defaults included; of secrets only the names in the environment are shown.
+    """
+    from nightfit import explaining
+
+    if explain is not None:
+        explaining.explain(explain, config, as_json=as_json)
+        return
+    source = context.get_parameter_source("config")
+    explaining.tell(config, ORIGINS[source.name] if source else "", as_json=as_json)

@@ -35,14 +35,19 @@ class MlpConfig:
     d_embedding: int = 8
     """Numbers that stand for one category."""
     n_frequencies: int = 8
-    """Sines and cosines of each number, at most, that some members read."""
+    """Sines and cosines of each number, that some members of the ensemble read, at most: beyond 32 numbers there are
+    fewer, beyond 256 none, by the first night that is learned."""
     n_epochs: int = 3
     """Passes over the new rows each night; more in a small night."""
     batch_size: int = 256
+    """Rows of a step; under torchrun those of all ranks together."""
     learning_rate: float = 2e-3
+    """Step size of AdamW, between 0 and 1."""
     weight_decay: float = 1e-4
+    """Strength of the weight decay of AdamW, from 0."""
     memory_rows: int = 20_000
-    """Old rows that are kept for replay: half a sample of all, half the latest; 0 learns strictly new rows only."""
+    """Old rows kept in the checkpoint for replay: half a uniform sample of all, half the latest; `0` learns strictly
+    new rows only."""
 
     def __post_init__(self) -> None:
         for name in ("d_hidden", "n_blocks", "n_members", "d_embedding", "n_epochs", "batch_size"):
@@ -69,19 +74,20 @@ class PartialFitConfig:
     """Options of `kind = "partial_fit"`: a scikit-learn estimator, or a chain of feature steps and one."""
 
     estimator: str = "sgd"
-    """A short name, or several joined by "+" as in "pca+sgd"; "sgd" alone is the linear baseline. Or the import path
-    of a class with `partial_fit`, as in "package.module:Class"."""
+    """A short name, or several joined by `+`; a table named by a short name needs no `estimator`. Or the import path of
+    a class with `partial_fit`. Example: `"pca+sgd"`."""
     alpha: float = 1e-4
-    """Of "sgd": strength of the L2 penalty."""
+    """Of `sgd`: strength of the L2 penalty."""
     learning_rate: float = 0.01
-    """Of "sgd": step size, the same every night: scikit-learn's decaying default is too large for standardised rows at
-    first and too small to follow a change after years (docs/design.md has the figures)."""
+    """Of `sgd`: step size, the same every night."""
     n_epochs: int = 0
-    """Passes over the new rows each night; 0: three for "sk_mlp", one for the others."""
+    """Passes over the new rows each night; `0`: three for `sk_mlp`, one for the others."""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Keyword arguments of the class; of a chain, a table of them for each name."""
+    """Keyword arguments of the class (not of `sgd` alone); of a chain, a table of them for each name. Example: `{
+    hidden_layer_sizes = [64] }`."""
     trusted: tuple[str, ...] = ()
-    """Of an import path: types that may be made again from a checkpoint, besides the class and what skops trusts."""
+    """Of an import path: types that may be made again from a checkpoint, besides the class itself and what skops
+    trusts. Example: `["sklearn.neural_network._stochastic_optimizers.AdamOptimizer"]`."""
 
     def __post_init__(self) -> None:
         if wrong := _wrong_estimator(self.estimator):
@@ -149,14 +155,18 @@ class ModuleConfig:
     """Options of `kind = "module"`: a PyTorch module of one's own."""
 
     module: str = ""
-    """Needed: the import path of what makes it: `make(d_in, d_out, **options)` returns an `nn.Module`."""
+    """Needed: the import path of what makes it: `make(d_in, d_out, **options)` returns an `nn.Module`. Example:
+    `"my_models:make"`."""
     n_epochs: int = 3
     """Passes over the new rows each night."""
     batch_size: int = 256
+    """Rows of a step."""
     learning_rate: float = 2e-3
+    """Step size of AdamW, between 0 and 1."""
     weight_decay: float = 1e-4
+    """Strength of the weight decay of AdamW, from 0."""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Keyword arguments of what makes it."""
+    """Keyword arguments of what makes it. Example: `{ d_hidden = 128 }`."""
 
     def __post_init__(self) -> None:
         if not is_import_path(self.module):

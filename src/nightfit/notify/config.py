@@ -14,13 +14,16 @@ class NotifyConfig:
     """Who is told of every night."""
 
     webhook: str = ""
-    """A url of http or https that gets a JSON object by POST; empty: none. "${NAME}" is taken from the environment."""
+    """A url of http or https that gets a JSON object by POST after every night; empty: none. `${NAME}` is taken from
+    the environment. Example: `"https://hooks.example/services/${HOOK_KEY}"`."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Sent with it; "${NAME}" is taken from the environment."""
+    """Headers that are sent with it; `${NAME}` is taken from the environment. Example: `{ Authorization = "Bearer
+    ${HOOK_TOKEN}" }`."""
     textfile: str = ""
-    """A file in the folder of node_exporter's textfile collector; empty: none."""
+    """A file, ending in `.prom`, for the textfile collector of Prometheus' node_exporter, relative to `root`; empty:
+    none. Example: `"/var/lib/node_exporter/textfile/nightfit.prom"`."""
     timeout_s: float = 10.0
-    """How long the webhook may take in all."""
+    """Seconds that the webhook may take in all."""
 
     def __post_init__(self) -> None:
         if self.textfile and not self.textfile.endswith(SUFFIX):

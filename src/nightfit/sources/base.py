@@ -32,13 +32,18 @@ class SourceConfig:
     """What the `[[sources]]` tables of all kinds have; each kind adds its own keys (`nightfit.sources.configs`)."""
 
     url: str
-    """Where the rows are. Its scheme says what kind of source it is; a path has none."""
+    """Where the rows are; its scheme says what kind of source it is. A file, a folder, a glob (CSV, JSON lines,
+    Parquet); a database as SQLAlchemy spells it: `sqlite:///shop.db`, `postgresql+psycopg://user@host/shop`;
+    `https://...`; `kafka://host:9092/topic`; `redis://host`; `nats://host`. `${NAME}` is taken from the environment, so
+    that no password need stand here. Example: `"postgresql+psycopg://me:${SHOP_PASSWORD}@db/shop"`."""
     name: str = ""
-    """What the cursor is kept under; made from the url if empty."""
+    """What the cursor is kept under; made from the url if empty. Rename a source and it is read from its start; rows
+    that are known by key are then duplicates. Example: `"shop"`."""
     optional: bool = False
-    """Whether the source may be absent: it then has nothing new."""
+    """Whether the source may be absent: it then has nothing new. Otherwise that is an error (65)."""
     on_gap: Literal["stop", "skip"] = "stop"
-    """What to do where the source no longer holds what the cursor needs: stop (65), or go on with what it has."""
+    """What to do where the source no longer holds rows that were not read yet (retention, rotation, a database restored
+    from an older backup). `"stop"` (65), or `"skip"` them, say so, and go on with what it has."""
 
     @property
     def part(self) -> str:

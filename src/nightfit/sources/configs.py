@@ -16,7 +16,7 @@ class FileConfig(SourceConfig):
     """A file, a folder of them, or a glob."""
 
     rotated: str = ""
-    """A glob of the files that a log is renamed to when it is rotated; empty: it is not."""
+    """A glob of the names that a log gets when it is rotated; empty: it is not. Example: `"events.csv.*"`."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,16 @@ class SqlConfig(SourceConfig):
     """A table or a query of a database."""
 
     table: str = ""
+    """The table (or `schema.table`, or a view) to read; either this or `query`. Example: `"orders"`."""
     query: str = ""
+    """A SELECT to read instead; wrapped as a subquery, so that an index on the cursor still serves. Example: `"select *
+    from orders where paid"`."""
     cursor: str | tuple[str, ...] = ()
-    """Column(s) that grow from row to row; the key if empty."""
+    """Column or columns that grow from row to row; the key if empty. NULL there: not read until it has a value (noted
+    each night). Example: `["updated_at", "id"]`."""
     overlap_rows: int = 1_000
-    """Rows before the cursor that are looked at again for some that were committed late, where nothing tells that."""
+    """Rows before the cursor that are looked at again for some that were committed late, where nothing tells of open
+    transactions; 0 turns it off."""
 
     def __post_init__(self) -> None:
         if bool(self.table) == bool(self.query):
@@ -52,27 +57,36 @@ class HttpConfig(SourceConfig):
     """JSON over GET, page by page."""
 
     records: str = ""
-    """Path of the list of records in a page, as in "data.items"; empty: the page is the list."""
+    """Path of the list of records in a page, as in `"data.items"`; empty: the page is the list. A name with dots in it,
+    such as `"@odata.nextLink"`, is a path as well. Example: `"data.items"`."""
     pages: Literal["none", "next", "number", "token"] = "none"
-    """How the next page is found: by its URL (in the Link header, or at `next`), its number, or a token at `next`."""
+    """How the next page is found: `"next"` by its URL (in the `Link` header, or in the page at `next`), `"number"` by
+    counting until a page is empty, `"token"` by the token in the page at `next`."""
     next: str = ""
-    """Path of the next page's URL or token in a page."""
+    """Path of the next page's URL or token in a page; nothing, null or empty text there ends the pages. Example:
+    `"links.next"`."""
     page_parameter: str = "page"
     """Query parameter that takes the page's number or token."""
     first_page: int = 1
+    """The first page's number."""
     cursor: str = ""
-    """Field of a record that grows with every change, such as "updated_at"; empty: everything is read each night."""
+    """Field of a record that grows with every change, such as `"updated_at"` or `"meta.at"`; empty: everything is read
+    each night. Example: `"updated_at"`."""
     since: str = ""
-    """Query parameter that takes the cursor's last value."""
+    """Query parameter that takes the cursor's last value, as the API spelled it; empty: everything is asked for, and
+    what lies before the cursor is left out here. Example: `"since"`."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Sent with every request; "${NAME}" is taken from the environment."""
+    """Headers that are sent with every request; `${NAME}` is taken from the environment. Example: `{ Authorization =
+    "Bearer ${API_TOKEN}" }`."""
     max_pages: int = 10_000
+    """Pages of a night; more are an error."""
     max_bytes: int = 256 << 20
-    """Of all pages of a night together."""
+    """Bytes of all pages of a night together, unpacked; more are an error."""
     timeout_s: float = 30.0
-    """For connecting, and between two pieces of an answer."""
+    """Seconds for connecting, and between two pieces of an answer."""
     patience_s: float = 300.0
-    """How long a night goes on trying while the API fails or says to wait."""
+    """Seconds that failed attempts and the waits between them may take in one night; also how long one answer may take
+    to come to its end (at least `timeout_s`)."""
 
     def __post_init__(self) -> None:
         if self.since and not self.cursor:
@@ -98,11 +112,13 @@ class KafkaConfig(SourceConfig):
     """A topic: kafka://host:9092,host:9092/topic; each message is a JSON object."""
 
     group: str = "nightfit"
-    """Consumer group that is told how far the rows are accounted for; "" tells nobody."""
+    """Consumer group that is told how far the rows are accounted for; `""` tells nobody."""
     properties: Mapping[str, str] = field(default_factory=dict)
-    """librdkafka's, for TLS and SASL; "${NAME}" is taken from the environment."""
+    """librdkafka's properties, for TLS and SASL; `${NAME}` is taken from the environment. `bootstrap.servers`,
+    `group.id`, `enable.auto.commit`, `enable.partition.eof`, `auto.offset.reset` and `isolation.level` are nightfit's
+    own. Example: `{ "sasl.password" = "${KAFKA_PASSWORD}" }`."""
     timeout_s: float = 30.0
-    """How long the brokers may take for an answer, and from one message to the next."""
+    """Seconds that the brokers may take for each answer, and from one message to the next (above 0, at most 3600)."""
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout_s <= _MAX_KAFKA_TIMEOUT_S:
@@ -116,11 +132,13 @@ class RedisConfig(SourceConfig):
     """A stream: redis://host:6379/0; each entry's fields are columns."""
 
     stream: str = ""
+    """Needed: the stream's key. Example: `"orders"`."""
     field: str = ""
-    """The field that holds the row as a JSON object; empty: the fields are the columns."""
+    """The field that holds the row as a JSON object; empty: the fields are the columns. Example: `"row"`."""
     group: str = "nightfit"
-    """Consumer group that is told how far the rows are accounted for; "" tells nobody."""
+    """Consumer group that is told how far the rows are accounted for; `""` tells nobody."""
     timeout_s: float = 30.0
+    """Seconds for connecting, and for each answer."""
 
     def __post_init__(self) -> None:
         if not self.stream:
@@ -128,7 +146,7 @@ class RedisConfig(SourceConfig):
 
     @property
     def part(self) -> str:
-        """The stream."""
+        """Needed: the stream. Example: `"ORDERS"`."""
         return self.stream
 
 
@@ -137,11 +155,13 @@ class NatsConfig(SourceConfig):
     """A JetStream stream: nats://host:4222; each message is a JSON object."""
 
     stream: str = ""
+    """Needed: the stream. Example: `"ORDERS"`."""
     subject: str = ""
-    """Only messages of this subject, which may hold wildcards."""
+    """Only messages of this subject, which may hold wildcards; empty: all. Example: `"orders.paid"`."""
     durable: str = "nightfit"
-    """Consumer that is told how far the rows are accounted for; "" tells nobody."""
+    """Consumer that is told how far the rows are accounted for; `""` tells nobody."""
     timeout_s: float = 30.0
+    """Seconds for connecting, and for each answer."""
 
     def __post_init__(self) -> None:
         if not self.stream:
