@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -9,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from nightfit.config import load
-from nightfit.sources.configs import SqlConfig
+from nightfit.config import TABLES, load
+from nightfit.described import keys_of
+from nightfit.learners.base import KINDS
+from nightfit.sources.configs import FileConfig, SqlConfig
+from nightfit.toplevel import TopConfig
 
 CONFIG = Path("configs/nightfit.toml")
 
@@ -146,7 +150,7 @@ def test_a_folder_whose_files_differ(here: Path, nightfit: Callable[..., Any]) -
         ("id,y\n", ["--target", "y"], 65, "init needs rows"),
         ("", ["--target", "y"], 65, "it is empty"),
         ("y\n" + "".join(f"v{i}\n" for i in range(1500)), ["--target", "y"], 65, "at most 1000 values"),
-        ("id,y\n1,a\n", [], 2, "--target"),
+        ("id,price\n" + "".join(f"{i},{i}.5\n" for i in range(60)), [], 2, "say --target, one of id, price"),
         ("id,y\n1,a\n", ["--target", "y", "--name", "Bad Name"], 78, "name must be"),
         ("id,y\n1,a\n", ["--target", "y", "--config", "bad.csv/x.toml"], 78, "the config must be writable"),
     ],
@@ -163,14 +167,42 @@ def test_what_cannot_be_guessed_from_is_said_in_a_line(  # noqa: PLR0917 - fixtu
     assert not CONFIG.exists()
 
 
-def test_a_database_needs_a_table_and_a_key(here: Path, nightfit: Callable[..., Any]) -> None:
-    """Without a table, or a column that could be the cursor, init says what to do."""
+def test_a_database_needs_one_table_and_an_order(here: Path, nightfit: Callable[..., Any]) -> None:
+    """With several tables, or without a column that could be the cursor, init says what to do."""
     with closing(sqlite3.connect(here / "new.db")) as db:
         db.execute("create table t (price real, y text)")
         db.execute("insert into t values (1, 'a')")
         db.commit()
+    done = nightfit("init", "sqlite:///new.db")
+    assert (done.code, "set cursor" in done.err) == (2, True)
+    with closing(sqlite3.connect(here / "new.db")) as db:
+        db.execute("create table other (id integer)")
     done = nightfit("init", "sqlite:///new.db", "--target", "y")
-    assert (done.code, "a database needs --table" in done.err) == (2, True)
+    assert (done.code, "the database has other, t; name one with --table" in done.err) == (2, True)
     done = nightfit("init", "sqlite:///new.db", "--table", "t", "--target", "y")
     assert (done.code, "set cursor" in done.err) == (2, True)
     assert not CONFIG.exists()
+
+
+def test_every_other_key_is_a_comment(here: Path, nightfit: Callable[..., Any]) -> None:
+    """Whatever may be set stands there with its default, which changes nothing when the # is taken away."""
+    assert here
+    assert nightfit("init", "data.csv").code == 0
+    text = CONFIG.read_text()
+    before = load(CONFIG)
+    CONFIG.write_text(re.sub(r"^# (\w+ = .*)", r"\1", text, flags=re.MULTILINE))
+    assert load(CONFIG) == before
+    there = set(re.findall(r"^(?:# )?(\w+) = ", text, re.MULTILINE))
+    for cls in (TopConfig, *TABLES.values(), FileConfig, KINDS["mlp"], KINDS["partial_fit"]):
+        assert keys_of(cls).keys() <= there
+
+
+def test_the_target_may_be_guessed(here: Path, nightfit: Callable[..., Any]) -> None:
+    """What was guessed is shown with its reason, and what to run next with the nights of the history."""
+    assert here
+    done = nightfit("init", "data.csv")
+    assert done.code == 0
+    said = " ".join(done.out.split())
+    assert "target bought is the last column with 2 to 50 different values" in said
+    assert "key id is named like a key, and differs in all 120 rows" in said
+    assert load(CONFIG).rules.target == "bought"

@@ -25,7 +25,7 @@ LAYERS = [
     ["learners", "sources"],
     ["drift", "fates"],
     ["pending", "settling"],
-    ["cleaning", "inputs", "model"],
+    ["cleaning", "guesses", "inputs", "model"],
     ["following", "lock", "segments"],
     ["outputs"],
     ["versions"],

@@ -25,6 +25,7 @@ from nightfit.render import print_json, show, status, table
 from nightfit.schema import TASKS
 
 if TYPE_CHECKING:
+    from nightfit.init import Guess
     from nightfit.nightly import NightResult
     from nightfit.ranks import Together
     from nightfit.schema import Task
@@ -38,7 +39,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def init(data: str, target: str, table_name: str, name: str, path: Path, *, force: bool, as_json: bool) -> None:
+def init(data: str, target: str | None, table_name: str, name: str, path: Path, *, force: bool, as_json: bool) -> None:
     """Look at the data and write a config."""
     from nightfit.init import config_text, look
 
@@ -46,6 +47,7 @@ def init(data: str, target: str, table_name: str, name: str, path: Path, *, forc
         raise ConfigError(
             f"init writes a new config, however {path} is there; name another with --config, or say --force"
         )
+    table_name = table_name or _only_table(data)
     with closing(Typed(data, table_name).read(None, lambda _: None)) as chunks:
         guess = look(chunks, data=data, table=table_name, target=target, name=name)
     text = config_text(guess, _root(path.parent))
@@ -57,17 +59,40 @@ def init(data: str, target: str, table_name: str, name: str, path: Path, *, forc
         raise ConfigError(f"the config must be writable, however {path}: {error.strerror}; name another file") from None
     if as_json:
         print_json({"config": str(path), **asdict(guess)})
-        return
-    rows = [[c, _role(c, guess.target, guess.key, kind), f"{guess.missing[c]:.1%}"] for c, kind in guess.kinds.items()]
-    show(f"{guess.n_rows:,} rows of {data}", table(("column", "kind", "missing"), rows, left=("column", "kind")))
+    else:
+        _print_guess(guess, path)
+
+
+def _only_table(data: str) -> str:
+    """Return the one table of a database; "" for what is no database."""
+    if "://" not in data:
+        return ""
+    from nightfit.sources.database import tables_at
+
+    there = tables_at(data, Path.cwd())
+    if len(there) != 1:
+        names = ", ".join(there) or "none"
+        raise UsageError(f"init reads one table, however the database has {names}; name one with --table")
+    return there[0]
+
+
+def _print_guess(guess: Guess, path: Path) -> None:
+    """Show what was found, why, and what to do next."""
+    rows = [[c, _role(c, guess), f"{guess.missing[c]:.1%}"] for c in guess.kinds]
     show(
-        f"wrote {path}; look it over, then run: nightfit train"
-        + ("" if path == Path("configs/nightfit.toml") else f" --config {path}")
+        f"{guess.n_rows:,} rows of {guess.table or guess.data}",
+        table(("column", "kind", "missing"), rows, left=("column", "kind")),
     )
+    found = {"target": guess.target, "key": guess.key, "cursor": ", ".join(guess.cursor), "night": guess.night}
+    reasons = [[what, found[what], why] for what, why in guess.reasons.items()]
+    show(table(("guessed", "", "because"), reasons, left=("guessed", "", "because")))
+    option = "" if path == Path("configs/nightfit.toml") else f" --config {path}"
+    show(f"wrote {path}; look it over, then run: nightfit train{option}")
 
 
-def _role(column: str, target: str, key: str, kind: str | None) -> str:
-    return {target: "target", key: "key"}.get(column, kind or "no value yet")
+def _role(column: str, guess: Guess) -> str:
+    roles = {**dict.fromkeys(guess.cursor, "cursor"), guess.key: "key", guess.target: "target"}
+    return roles.get(column, guess.kinds[column] or "no value yet")
 
 
 def _root(folder: Path) -> str:

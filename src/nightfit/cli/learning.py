@@ -13,14 +13,19 @@ from nightfit.cli.options import DEFAULT_CONFIG, ConfigPath, DeviceName, Figures
 
 def init(
     data: Annotated[str, typer.Argument(help="A file (CSV, JSON lines, Parquet), a folder, or a database URL.")],
-    target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict.")],
-    table: Annotated[str, typer.Option(metavar="NAME", help="The table, if DATA is a database URL.")] = "",
+    target: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column to predict; guessed if not given.")
+    ] = None,
+    table: Annotated[str, typer.Option(metavar="NAME", help="The table, if DATA is a database URL with several.")] = "",
     name: Annotated[str, typer.Option(metavar="NAME", help="The pipeline's name; made from DATA if not given.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite a config that is there.")] = False,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Look at the data and write a config."""
+    """Look at the data and write a config.
+
+    Guesses target, key, cursor, kinds and nights, and says why.
+    """
     from nightfit import commands
 
     commands.init(data, target, table, name, config, force=force, as_json=as_json)

@@ -118,6 +118,13 @@ def connected(url: sa.URL, label: str, must_be: Literal["readable", "writable"])
         raise _translated(error, label, url, must_be) from None
 
 
+def tables_at(url: str, root: Path) -> list[str]:
+    """Name the tables and views of a database."""
+    with Rows("the input", parse_url(url, root), None, "").connected() as connection:
+        inspector = sa.inspect(connection)
+        return sorted({*inspector.get_table_names(), *inspector.get_view_names()})
+
+
 def find_table(connection: sa.Connection, name: str) -> sa.TableClause | None:
     """Find a table or a view by its name, or by its schema's and its own with a dot between."""
     schema, _, bare = name.partition(".")
