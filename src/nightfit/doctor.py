@@ -1,24 +1,24 @@
-"""Doctor: versions, devices, config and store, and for what does not work the reason and the remedy.
+"""Doctor: versions, devices, config, sources, store; for what does not work the reason and the remedy.
 
 Devices are probed in a child process: importing torch is slow, and a broken driver may take its process down.
 """
 
 from __future__ import annotations
 
-import glob
 import json
 import platform
+import re
 import subprocess
 import sys
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from nightfit import __version__
 from nightfit.config import Config, load
 from nightfit.errors import NightfitError
-from nightfit.sources.base import SourceConfig, Surroundings
-from nightfit.sources.make import make_source
+from nightfit.learners.base import PartialFitConfig
+from nightfit.places import Check, notify_checks, source_check, store_checks
 from nightfit.store import Store
 
 PACKAGES = (
@@ -40,15 +40,6 @@ print(json.dumps({"cuda": names, "mps": torch.backends.mps.is_available()}))
 """
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line of the doctor's: what was looked at, whether it works, and what was found."""
-
-    what: str
-    ok: bool
-    found: str
-
-
 def examine(config_path: Path) -> list[Check]:
     """Look at everything that a night needs; nothing is changed."""
     return [_python(), *map(_package, PACKAGES), _devices(), *_config(config_path)]
@@ -60,9 +51,38 @@ def _python() -> Check:
 
 def _package(name: str) -> Check:
     try:
-        return Check(name, True, version(name))
+        found, least = version(name), _least(name)
     except PackageNotFoundError:
         return Check(name, False, "not installed; install nightfit again, with its constraints file")
+    if _numbers(found) < _numbers(least):
+        return Check(name, False, f"{found} is older than {least}; pip install -U '{name}>={least}'")
+    return Check(name, True, found)
+
+
+def _least(name: str) -> str:
+    """Return the oldest version of a package that nightfit works with, as its own metadata has it; "" if unknown."""
+    try:
+        needed = requires("nightfit") or []
+    except PackageNotFoundError:
+        return ""
+    found = (re.fullmatch(r"([\w-]+)>=([\d.]+)", text) for text in needed)
+    return next((match[2] for match in found if match and match[1].lower() == name.lower()), "")
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", text.partition("+")[0])]
+
+
+def _extras(config: Config) -> list[Check]:
+    """Look for the library that keeps estimators of one's own; those of sources are looked for with them."""
+    own = [
+        name for name, m in config.models.items() if isinstance(m.learner, PartialFitConfig) and m.learner.is_imported
+    ]
+    if not own or find_spec("skops"):
+        return []
+    return [
+        Check(f"model {own[0]}", False, "skops keeps it, however it is not installed; pip install 'nightfit[skops]'")
+    ]
 
 
 def _devices() -> Check:
@@ -92,36 +112,15 @@ def _config(path: Path) -> list[Check]:
     models = ", ".join(f"{name} ({model.kind})" for name, model in config.models.items())
     return [
         Check("config", True, f"{path}: {config.name}, models {models}"),
-        *_sources(config),
-        *_store(config),
+        *(source_check(source, config) for source in config.sources),
+        *_extras(config),
+        *notify_checks(config.notify, config.root),
+        *store_checks(config),
+        *_models(config),
     ]
 
 
-def _sources(config: Config) -> list[Check]:
-    around = Surroundings(config.rules.key, config.rules.target, config.root)
-    return [_source(source, around) for source in config.sources]
-
-
-def _source(source: SourceConfig, around: Surroundings) -> Check:
-    root = around.root
-    what, is_sqlite = f"source {source.name}", source.url.startswith("sqlite:///")
-    if "://" in source.url and not is_sqlite:
-        try:
-            make_source(source, around)
-        except NightfitError as error:
-            return Check(what, False, str(error))
-        return Check(what, True, "a server; it is asked when a night reads it")
-    path = root / source.url.removeprefix("sqlite:///").partition("?")[0] if is_sqlite else root / source.url
-    try:
-        is_there = path.exists()
-    except OSError as error:
-        return Check(what, False, f"{path} cannot be looked at: {error.strerror}; mend its permissions")
-    if is_there or source.optional or glob.has_magic(source.url):
-        return Check(what, True, f"{path}{'' if is_there else ', not there now'}")
-    return Check(what, False, f"{path} is not there; put it there, or mend the url")
-
-
-def _store(config: Config) -> list[Check]:
+def _models(config: Config) -> list[Check]:
     checks = []
     for name in config.models:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightfit.disk import disk_errors, private_folder
@@ -16,7 +17,6 @@ from nightfit.errors import LockedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 LOCK = ".lock"
 
@@ -43,6 +43,20 @@ def writer_lock(folder: Path) -> Iterator[None]:
         if handle in _held:  # not so in a forked child
             _held.remove(handle)
             os.close(handle)
+
+
+def holder(folder: Path) -> int | None:
+    """Return the process that holds the lock of a folder, without touching it; None if none does, or nobody can tell.
+
+    Linux lists them; to try the lock would turn a night away that begins just then.
+    """
+    try:
+        inode = (folder / LOCK).stat().st_ino
+        held = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    words = [line.split() for line in held]
+    return next((int(w[4]) for w in words if w[1] == "FLOCK" and w[5].endswith(f":{inode}")), None)
 
 
 def _locked(folder: Path) -> int:

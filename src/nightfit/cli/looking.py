@@ -90,7 +90,8 @@ def verify(
 def doctor(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> int:
     """Say what works here and what does not.
 
-    Versions, devices, config, sources, store; what does not work exits 78.
+    Versions, devices, config, the first rows of every source, who is told, the store; what does not work exits 78.
+    Nothing is learned, sent or written.
     """
     from nightfit import history
 
