@@ -31,7 +31,9 @@ class MlpConfig:
     n_blocks: int = 2
     """Hidden layers."""
     n_members: int = 7
-    """MLPs in the ensemble; a linear model is always one more member of it."""
+    """Networks in the ensemble; the linear model is one more member of it. A third of them, rounded up, learns a sample
+    of all old rows besides new ones, a third, rounded down, new rows alone, the others the latest rows too: one learns
+    as the first do, and two learn no new rows alone."""
     d_embedding: int = 8
     """Numbers that stand for one category."""
     n_frequencies: int = 8
