@@ -65,6 +65,17 @@ def test_help_texts_are_the_programs_own() -> None:
     assert update_docs.with_help(page) == page
 
 
+def test_the_readmes_first_screen_has_all() -> None:
+    """README's first 45 lines, of 120 columns at most, have the problem, a session, the install and where to go on."""
+    screen = "\n".join((PROJECT / "README.md").read_text().splitlines()[:45])
+    session, install = pages.blocks(screen)
+    assert session.text.count("nightfit train") == 2
+    assert "pip install" in install.text
+    assert "(docs/tutorial.md)" in screen
+    shown = re.sub(r"\]\(\S+\)", "]", screen)  # where a link leads is not shown
+    assert max(len(line) for line in shown.splitlines()) <= 120
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_every_config_key_is_documented(table: str) -> None:
     """Every key stands in docs/config.md with its default, and in configs/nightfit.toml."""
@@ -219,6 +230,7 @@ def test_links_resolve(page: Path) -> None:
         name, _, heading = target.partition("#")
         path = page.parent / name if name else page
         assert path.exists(), target
+        assert page.parent != DOCS or path.resolve().is_relative_to(DOCS), f"{target} is no page of the site"
         if heading:
             titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
             assert heading in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], target
