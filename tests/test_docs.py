@@ -70,7 +70,7 @@ def test_the_readmes_first_screen_has_all() -> None:
     screen = "\n".join((PROJECT / "README.md").read_text().splitlines()[:45])
     session, install = pages.blocks(screen)
     assert session.text.count("nightfit train") == 2
-    assert "pip install" in install.text
+    assert "scripts/install" in install.text
     assert "(docs/tutorial.md)" in screen
     shown = re.sub(r"\]\(\S+\)", "]", screen)  # where a link leads is not shown
     assert max(len(line) for line in shown.splitlines()) <= 120
