@@ -69,7 +69,7 @@ def test_the_readmes_first_screen_has_all() -> None:
     """README's first 45 lines, of 120 columns at most, have the problem, a session, the install and where to go on."""
     screen = "\n".join((PROJECT / "README.md").read_text().splitlines()[:45])
     session, install = pages.blocks(screen)
-    assert session.text.count("nightfit train") == 2
+    assert session.text.count("$ nightfit train") == 2
     assert "scripts/install" in install.text
     assert "(docs/tutorial.md)" in screen
     shown = re.sub(r"\]\(\S+\)", "]", screen)  # where a link leads is not shown

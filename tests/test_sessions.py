@@ -18,7 +18,8 @@ def test_a_page_can_be_gone_through(page: Path, tmp_path: Path) -> None:
     Its Python runs there, too. `python scripts/update_docs.py` mends what is shown.
     """
     text = page.read_text()
-    assert told(pages.with_output(text, tmp_path)) == told(text)
+    printed = pages.with_output(text, tmp_path)
+    assert told(printed) == told(text), printed
 
 
 def test_other_words_are_found() -> None:
