@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by scripts/test and scripts/demo: the project's folder, and an environment in its .venv that holds what
+# Sourced by the scripts that need an environment: the project's folder, and an environment in its .venv that holds what
 # scripts/constraints.txt pins. An environment that was made from the same pins is used again as it is.
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

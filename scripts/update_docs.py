@@ -1,11 +1,10 @@
-"""Put the program's own words into the docs: `--help` into docs/commands.md, what its lines print into README.md.
+"""Put the program's own words into the docs: `--help` into docs/commands.md, what sessions print into their pages.
 
-tests/test_docs.py holds the help and README's session to be what the program says. Usage: python scripts/update_docs.py
+tests/test_docs.py and tests/test_sessions.py hold both to be what the program says.
+Usage: python scripts/update_docs.py [PAGE...]; without a page it goes through all of them, which takes minutes.
 """
 
 import os
-import pty
-import re
 import subprocess
 import sys
 import tempfile
@@ -13,13 +12,11 @@ from pathlib import Path
 
 import typer
 
+import pages
 from nightfit.cli import app
 
-PROJECT = Path(__file__).resolve().parents[1]
-README, COMMANDS = PROJECT / "README.md", PROJECT / "docs" / "commands.md"
-SESSION = re.compile(r"(?<=```console session\n).*?(?=```\n)", re.DOTALL)
-COMPARED = re.compile(r"(?<=```console compare\n).*?(?=```\n)", re.DOTALL)
-_COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+README, DOCS = pages.PROJECT / "README.md", pages.PROJECT / "docs"
+COMMANDS = DOCS / "commands.md"
 
 
 def commands() -> dict[str, set[str]]:
@@ -42,8 +39,9 @@ def help_of(command: str) -> str:
 def with_help(page: str) -> str:
     """Return the page with every help block as it is now; a command without a section gets one at the end."""
     for command in commands():
-        block = f"```text help {command}\n{help_of(command)}```\n"
-        before, found, rest = page.partition(f"```text help {command}\n")
+        fence = f'```text title="nightfit {command} --help"\n'
+        block = f"{fence}{help_of(command)}```\n"
+        before, found, rest = page.partition(fence)
         if found:
             page = before + block + rest.partition("```\n")[2]
         else:
@@ -51,62 +49,15 @@ def with_help(page: str) -> str:
     return page
 
 
-def with_output(session: str, folder: Path, work: Path | None = None) -> str:
-    """Return a session, lines that begin with "$ ", with what each prints now.
-
-    It is run in `work`, or in an empty folder; `folder` holds a home, in which ~/nightfit is the project.
-    Raises `RuntimeError` for a line that does not end with 0.
-    """
-    home, programs, empty = folder / "home", folder / "programs", folder / "empty"
-    for made in (home, programs, empty):
-        made.mkdir()
-    (home / "nightfit").symlink_to(PROJECT)
-    program = programs / "nightfit"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nightfit "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
-    environment = {**os.environ, "HOME": str(home), "PATH": f"{programs}:{os.environ['PATH']}", "COLUMNS": "110"}
-    environment |= {"TERM": "xterm"}
-    environment.pop("NIGHTFIT_CONFIG", None)
-    typed = [line.removeprefix("$ ") for line in session.splitlines() if line.startswith("$ ")]
-    return "".join(f"$ {line}\n{on_a_terminal(line, work or empty, environment)}" for line in typed)
-
-
-def on_a_terminal(line: str, folder: Path, environment: dict[str, str]) -> str:
-    """Run a line of bash with a terminal as its stdout; return what it prints there, without colours."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        ["bash", "-o", "pipefail", "-c", line], stdout=theirs, stderr=subprocess.PIPE, cwd=folder, env=environment
-    )
-    os.close(theirs)
-    printed = b""
-    while piece := _read(ours):
-        printed += piece
-    os.close(ours)
-    said = process.communicate()[1].decode()
-    if process.returncode:
-        raise RuntimeError(f"{line!r} ended with {process.returncode}: {said}")
-    lines = [text.rstrip() for text in _COLOURS.sub("", printed.decode()).splitlines()]
-    return "".join(f"{text}\n" for text in lines if text)
-
-
-def _read(terminal: int) -> bytes:
-    """Read a piece; a terminal that was closed on the other side is an error on Linux and an end elsewhere."""
-    try:
-        return os.read(terminal, 65_536)
-    except OSError:
-        return b""
-
-
-def main() -> None:
-    """Rewrite both pages."""
+def main(*names: str) -> None:
+    """Rewrite the pages."""
     COMMANDS.write_text(with_help(COMMANDS.read_text(encoding="utf-8")), encoding="utf-8")
-    readme = README.read_text(encoding="utf-8")
-    for block, work in ((SESSION, None), (COMPARED, PROJECT)):
-        with tempfile.TemporaryDirectory(prefix="nightfit-") as folder:
-            session = with_output(block.findall(readme)[0], Path(folder), work)
-        readme = block.sub(lambda _, session=session: session, readme)  # type: ignore[misc]
-    README.write_text(readme, encoding="utf-8")
+    for path in [Path(name) for name in names] or [README, *sorted(DOCS.glob("*.md"))]:
+        page = path.read_text(encoding="utf-8")
+        if pages.runs(page):
+            with tempfile.TemporaryDirectory(prefix="nightfit-") as folder:
+                path.write_text(pages.with_output(page, Path(folder)), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

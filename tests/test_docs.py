@@ -1,18 +1,24 @@
 """The docs say what the program does, and what they show runs."""
 
-import ast
-import importlib.util
+import json
 import re
+import shlex
+import subprocess
 import tomllib
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import typer
 
-from nightfit import config, errors
+import config_tables
+import pages
+import update_docs
+from nightfit import cli, config, errors
 from nightfit.cli import edge
+from nightfit.demands import SCORE_NAMES
 from nightfit.learners.base import KINDS
 from nightfit.sources.base import SourceConfig
 from nightfit.toplevel import TopConfig
@@ -21,68 +27,49 @@ PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
 PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.glob("*.md"), *PROJECT.glob("scripts/*/README.md")])
 CONFIGS = sorted(PROJECT.glob("configs/*.toml"))
-BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TABLES = {
     "": TopConfig, "sources": SourceConfig, **config.TABLES,
     **KINDS,
 }  # fmt: skip
 
 
-def script(name: str) -> ModuleType:
-    """Load one of the project's scripts, which are no package."""
-    spec = importlib.util.spec_from_file_location(name, PROJECT / "scripts" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def blocks(*languages: str) -> list[Any]:
-    """Return the code blocks of all pages in a language, named by page and number."""
+def blocks(language: str, *, without: str = "") -> list[Any]:
+    """Return the code blocks of all pages (but one) in a language, named by page and number."""
     found = [
-        pytest.param(text, id=f"{page.name}-{i}")
+        pytest.param(block, id=f"{page.name}-{i}")
         for page in PAGES
-        for i, (language, text) in enumerate(
-            re.findall(r"^```(\w*)[^\n]*\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-        )
-        if language in languages
+        for i, block in enumerate(pages.blocks(page.read_text()))
+        if block.language == language and page.name != without
     ]
-    return found or [pytest.param("", id="none")]
+    assert found
+    return found
 
 
-@pytest.fixture(scope="module")
-def docs() -> ModuleType:
-    """Load the script that puts the program's words into the docs."""
-    return script("update_docs")
-
-
-def test_every_command_and_option_is_documented(docs: ModuleType) -> None:
+def test_every_command_and_option_is_documented() -> None:
     """Every command has a section in docs/commands.md, and every option of it stands there."""
     sections = re.split(r"^## `nightfit (\w+)`$", (DOCS / "commands.md").read_text(), flags=re.MULTILINE)
     by_command = dict(zip(sections[1::2], sections[2::2], strict=True))
-    assert by_command.keys() == docs.commands().keys()
-    for command, options in docs.commands().items():
+    assert by_command.keys() == update_docs.commands().keys()
+    for command, options in update_docs.commands().items():
         for option in options:
             assert option in by_command[command], f"{command} {option}"
 
 
-def test_help_texts_are_the_programs_own(docs: ModuleType) -> None:
+def test_help_texts_are_the_programs_own() -> None:
     """What docs/commands.md shows as help is what `--help` prints; `python scripts/update_docs.py` mends it."""
     page = (DOCS / "commands.md").read_text()
-    assert docs.with_help(page) == page
+    assert update_docs.with_help(page) == page
 
 
-def test_the_readmes_session_is_real(docs: ModuleType, tmp_path: Path) -> None:
-    """Each line of README's session ends with 0 and prints what README shows, but for numbers and their widths."""
-    session = docs.SESSION.findall((PROJECT / "README.md").read_text())[0]
-    assert words(docs.with_output(session, tmp_path)) == words(session)
-
-
-def words(session: str) -> list[str]:
-    """Return the words of a session without figures and device, which differ from machine to machine."""
-    lines = [line for line in session.splitlines() if not line.startswith("learned on ")]
-    return re.sub(r"[\d.,:%+─-]+", " ", "\n".join(lines)).split()
+def test_the_readmes_first_screen_has_all() -> None:
+    """README's first 45 lines, of 120 columns at most, have the problem, a session, the install and where to go on."""
+    screen = "\n".join((PROJECT / "README.md").read_text().splitlines()[:45])
+    session, install = pages.blocks(screen)
+    assert session.text.count("$ nightfit train") == 2
+    assert "scripts/install" in install.text
+    assert "(docs/tutorial.md)" in screen
+    shown = re.sub(r"\]\(\S+\)", "]", screen)  # where a link leads is not shown
+    assert max(len(line) for line in shown.splitlines()) <= 120
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -98,14 +85,14 @@ def test_every_config_key_is_in_the_example(table: str) -> None:
 @pytest.mark.parametrize("name", ["config.md", "sources.md"])
 def test_tables_of_keys_are_the_codes_own(name: str) -> None:
     """Every table of keys says what stands beside the fields; `python scripts/config_tables.py` mends it."""
-    tables, page = script("config_tables"), (DOCS / name).read_text()
-    assert tables.with_keys(page) == page
+    page = (DOCS / name).read_text()
+    assert config_tables.with_keys(page) == page
 
 
 def test_every_table_of_keys_is_marked() -> None:
     """No class of keys is left out."""
     text = "".join((DOCS / name).read_text() for name in ("config.md", "sources.md"))
-    assert set(re.findall(r"<!-- keys of (\w+) -->", text)) == script("config_tables").CLASSES.keys()
+    assert set(re.findall(r"<!-- keys of (\w+) -->", text)) == config_tables.CLASSES.keys()
 
 
 def test_the_example_has_the_defaults() -> None:
@@ -127,28 +114,89 @@ def test_configs_load(path: Path) -> None:
     assert config.load(path).sources
 
 
-@pytest.mark.parametrize("text", blocks("toml"))
-def test_toml_blocks_are_configs(text: str) -> None:
-    """A TOML block of the docs is a config that loads, or sources of one; a package's pyproject is neither."""
-    document = tomllib.loads(text)
-    if document and "project" not in document:
-        assert config.parse({"name": "n", "target": "t", "key": "k"} | document, PROJECT).sources
+CHECKED = {"console", "python", "sh", "toml", "json", "text"}
+"""Languages of blocks that are checked: sessions and Python are run by test_sessions.py, the rest is read below."""
 
 
-@pytest.mark.parametrize("text", blocks("python"))
-def test_python_blocks_parse(text: str) -> None:
-    """A Python block of the docs is Python."""
-    ast.parse(text)
+def test_no_block_stays_unchecked() -> None:
+    """Every block of the docs is in a language that a test knows what to do with."""
+    found = {block.language for page in PAGES for block in pages.blocks(page.read_text())}
+    assert found == CHECKED
+    for page in PAGES:
+        assert page.read_text().count("```") == 2 * len(pages.blocks(page.read_text())), f"{page.name}: odd fences"
 
 
-@pytest.mark.parametrize("text", blocks("console", "sh"))
-def test_commands_in_blocks_exist(text: str, docs: ModuleType) -> None:
-    """A nightfit command in a block of the docs exists, and so do its options."""
-    for line in text.splitlines():
-        for command, rest in re.findall(r"(?:^\$ |^|; |\| )nightfit (\w+)([^|;\n]*)", line):
-            assert command in docs.commands()
-            for option in re.findall(r"(?<=\s)(--?[a-z][a-z-]*)", rest):
-                assert option in docs.commands()[command], line
+@pytest.mark.parametrize("block", blocks("toml", without="source.md"))  # test_own_source.py installs what those need
+def test_toml_blocks_are_configs(block: pages.Block) -> None:
+    """A TOML block of the docs is a config that loads, or sources of one."""
+    assert config.parse({"name": "n", "target": "t", "key": "k"} | tomllib.loads(block.text), PROJECT).sources
+
+
+@pytest.mark.parametrize("block", blocks("text"))
+def test_text_blocks_are_help(block: pages.Block) -> None:
+    """Plain text is what `--help` prints, and nothing that nobody holds against the program."""
+    assert block.note in {f'title="nightfit {command} --help"' for command in update_docs.commands()}
+
+
+def answer_keys(document: object) -> Iterator[str]:
+    """Yield the keys of a JSON document, inner ones too."""
+    for key, value in document.items() if isinstance(document, dict) else ():
+        yield key
+        yield from answer_keys(value)
+    for value in document if isinstance(document, list) else ():
+        yield from answer_keys(value)
+
+
+@pytest.mark.parametrize("block", blocks("json"))
+def test_json_blocks_name_what_the_program_writes(block: pages.Block) -> None:
+    """A JSON block is JSON, and each of its keys stands in the source as one that is written."""
+    source = "".join(path.read_text() for path in (PROJECT / "src").rglob("*.py"))
+    keys = set(answer_keys(json.loads(block.text)))
+    assert keys
+    for key in keys - set(SCORE_NAMES):
+        assert re.search(rf"\b{key}\b", source), key
+
+
+@pytest.mark.parametrize("block", blocks("sh"))
+def test_shell_blocks_can_be_typed(block: pages.Block) -> None:
+    """Bash can read a shell block, what it runs of the project is there, and nightfit understands its commands."""
+    subprocess.run(["bash", "-n", "-c", block.text], check=True)
+    for words in simple_commands(block.text):
+        typed = after_nightfit(words)
+        if typed:
+            understood(typed)
+        for word in words:
+            if word.startswith("scripts/"):
+                assert (PROJECT / word).exists(), word
+
+
+def simple_commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of each command, without redirections."""
+    for line in text.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split, lexer.commenters = True, "#"
+        words: list[str] = []
+        for word in lexer:
+            if set(word) <= set(";|&()"):
+                yield words
+                words = []
+            else:
+                words.append(word)
+        yield words
+
+
+def after_nightfit(words: list[str]) -> list[str]:
+    """Return what is typed after `nightfit`, or after `-m nightfit`; nothing if the command is another one."""
+    if words[:1] == ["nightfit"]:
+        return words[1:]
+    is_module = "-m" in words and words[words.index("-m") + 1] == "nightfit"
+    return words[words.index("-m") + 2 :] if is_module else []
+
+
+def understood(typed: list[str]) -> None:
+    """Let the command line read what was typed, and do nothing; raises what it raises for what makes no sense."""
+    group: Any = typer.main.get_command(cli.app)
+    group.commands[typed[0]].make_context(typed[0], list(typed[1:]))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -160,6 +208,7 @@ def test_links_resolve(page: Path) -> None:
         name, _, heading = target.partition("#")
         path = page.parent / name if name else page
         assert path.exists(), target
+        assert page.parent != DOCS or path.resolve().is_relative_to(DOCS), f"{target} is no page of the site"
         if heading:
             titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
             assert heading in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], target
@@ -171,8 +220,7 @@ def exit_codes() -> set[int]:
     return {0, errors.REFUSED, edge.INTERRUPTED, edge.TERMINATED, *(c.exit_code for c in classes)}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/commands.md"])
-def test_exit_codes_are_complete(page: str) -> None:
+def test_exit_codes_are_complete() -> None:
     """The table of exit codes has every code that the program ends with, and no other."""
-    rows = re.findall(r"^\| ([\d, ]+) \|", (PROJECT / page).read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| ([\d, ]+) \|", (DOCS / "commands.md").read_text(), re.MULTILINE)
     assert {int(code) for row in rows for code in row.split(", ")} == exit_codes()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+import pages
 from nightfit.config import load
 from nightfit.errors import ConfigError
 from nightfit.sources.base import Surroundings
@@ -19,16 +20,13 @@ from nightfit.sources.make import kind_of, make_source
 from nightfit.testing import check_source
 from pipe import CONFIG, Pipe, make_rows
 
-PAGE = (Path(__file__).parents[1] / "docs" / "sources.md").read_text()
-EXAMPLE = PAGE[PAGE.index("## A source of your own") :]
+PAGE = (Path(__file__).parents[1] / "docs" / "source.md").read_text()
 SALES: list[dict[str, Any]] = []
 
 
-def block(language: str) -> str:
-    """Return the example's code."""
-    found = re.search(rf"^```{language}\n(.*?)^```$", EXAMPLE, re.MULTILINE | re.DOTALL)
-    assert found
-    return found[1]
+def block(language: str, place: int = 0) -> str:
+    """Return one of the example's blocks in a language."""
+    return [found.text for found in pages.blocks(PAGE) if found.language == language][place]
 
 
 def fetch(url: str, start: int, page: int) -> Iterator[pa.Table]:
@@ -46,9 +44,10 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType
     info.mkdir(parents=True)
     (site / "shop_source.py").write_text(block("python"))
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shop_source\nVersion: 1.0\n")
-    point = re.search(r'^shop = "(.*)"$', block("toml"), re.MULTILINE)
-    assert point
-    (info / "entry_points.txt").write_text(f"[nightfit.sources]\nshop = {point[1]}\nodd = shop_source:ShopConfig\n")
+    points = tomllib.loads(block("toml"))["project"]["entry-points"]["nightfit.sources"]
+    (info / "entry_points.txt").write_text(
+        f"[nightfit.sources]\nshop = {points['shop']}\nodd = shop_source:ShopConfig\n"
+    )
     monkeypatch.syspath_prepend(site)
     import shop_source  # type: ignore[import-not-found]
 
@@ -72,7 +71,8 @@ def test_the_docs_example_keeps_the_contract(shop: ModuleType, tmp_path: Path) -
 def test_a_night_reads_it(shop: ModuleType, tmp_path: Path) -> None:
     """It has keys of its own in the config, and its rows are learned once."""
     assert shop.KIND
-    pipe = Pipe(tmp_path, CONFIG.replace('url = "a.csv"', 'url = "shop://berlin"\npage = 20'))
+    _, url = block("toml", 1).splitlines()
+    pipe = Pipe(tmp_path, CONFIG.replace('url = "a.csv"', f"{url}\npage = 20"))
     SALES.extend(make_rows(70))
     assert pipe.night().rows.read == 70
     SALES.extend(make_rows(30, start=70))

@@ -13,7 +13,10 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 SHELL = [
     PROJECT / ".ci" / "run",
-    *(PROJECT / "scripts" / name for name in ("test", "test_airflow", "demo", "nightly.sh", "lib.sh")),
+    *(
+        PROJECT / "scripts" / name
+        for name in ("test", "test_airflow", "demo", "docs", "install", "nightly.sh", "lib.sh")
+    ),
 ]
 PROGRAMS = [path for path in SHELL if path.name != "lib.sh"]
 
@@ -151,7 +154,7 @@ def test_the_projects_environment_comes_first(nightly: Nightly) -> None:
     assert nightly.run(0).returncode == 78
 
 
-@pytest.mark.parametrize("name", ["test", "demo"])
+@pytest.mark.parametrize("name", ["test", "demo", "install"])
 def test_an_old_python_is_named(name: str, tmp_path: Path) -> None:
     """Without a Python that is new enough the scripts say so and what to do, before anything is made."""
     (tmp_path / "scripts").mkdir()

@@ -3,8 +3,6 @@
 The command line turns each into one line and an exit code; anything else that escapes is a bug (exit code 1).
 A message says the rule, then the fact, then what to do: "rule, however: fact; then what to do".
 
-::
-
     NightfitError
     ├── UsageError          2   the command line does not make sense
     ├── ConfigError        78   the config, or the device that it names, cannot work

@@ -31,10 +31,11 @@ class IncrementalMLPClassifier(ClassifierMixin, Face):  # type: ignore[misc] # s
 
     Attributes: `classes_`, sorted, [K]; `n_features_in_`, and `feature_names_in_` where X has names.
 
-    >>> x = np.random.default_rng(0).normal(size=(300, 2))
-    >>> model = IncrementalMLPClassifier(random_state=0).fit(x[:200], x[:200, 0] > 0)
-    >>> bool(model.partial_fit(x[200:], x[200:, 0] > 0).score(x, x[:, 0] > 0) > 0.95)
-    True
+    Examples:
+        >>> x = np.random.default_rng(0).normal(size=(300, 2))
+        >>> model = IncrementalMLPClassifier(random_state=0).fit(x[:200], x[:200, 0] > 0)
+        >>> bool(model.partial_fit(x[200:], x[200:, 0] > 0).score(x, x[:, 0] > 0) > 0.95)
+        True
     """
 
     _task = "classification"
@@ -120,10 +121,11 @@ class IncrementalMLPRegressor(RegressorMixin, Face):  # type: ignore[misc]
 
     Attributes: `n_features_in_`, and `feature_names_in_` where X has names.
 
-    >>> x = np.random.default_rng(0).normal(size=(300, 2))
-    >>> model = IncrementalMLPRegressor(random_state=0).fit(x[:200], 3 * x[:200, 0])
-    >>> bool(model.partial_fit(x[200:], 3 * x[200:, 0]).score(x, 3 * x[:, 0]) > 0.9)
-    True
+    Examples:
+        >>> x = np.random.default_rng(0).normal(size=(300, 2))
+        >>> model = IncrementalMLPRegressor(random_state=0).fit(x[:200], 3 * x[:200, 0])
+        >>> bool(model.partial_fit(x[200:], 3 * x[200:, 0]).score(x, 3 * x[:, 0]) > 0.9)
+        True
     """
 
     _task = "regression"
