@@ -20,6 +20,7 @@ from nightfit.notify.config import NotifyConfig
 from nightfit.schema import SchemaConfig
 from nightfit.sources import make
 from nightfit.sources.base import SourceConfig
+from nightfit.tracking.config import MlflowConfig
 
 PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
@@ -29,7 +30,7 @@ BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SOURCES = {kind.config.__name__: kind.config for kind in [*make._KINDS.values(), make.kind_of("sqlite:///x.db")]}
 TABLES = {
     "": config._Top, "store": config.StoreConfig, "sources": SourceConfig, "schema": SchemaConfig, "gate": GateConfig,
-    "notify": NotifyConfig,
+    "notify": NotifyConfig, "mlflow": MlflowConfig,
     **KINDS,
 }  # fmt: skip
 
@@ -138,7 +139,7 @@ def test_the_example_has_the_defaults() -> None:
     plain = config.parse({"name": "example", "target": "TARGET", "key": "ID", "sources": [{"url": "x"}]}, PROJECT)
     assert example.models == plain.models
     assert example.gate == plain.gate
-    assert example.notify == plain.notify
+    assert (example.notify, example.mlflow) == (plain.notify, plain.mlflow)
     assert example.rules.schema == plain.rules.schema
     assert (example.seed, example.rules.holdout, example.store) == (plain.seed, plain.rules.holdout, plain.store)
     assert (example.rules.label_wait, example.rules.pending_rows) == (plain.rules.label_wait, plain.rules.pending_rows)

@@ -12,7 +12,7 @@ SRC = Path(__file__).parents[1] / "src" / "nightfit"
 LAYERS = [
     ["__init__", "ahead", "duration", "errors", "jsontypes", "values"],
     ["atomic", "disk", "names"],
-    ["batch", "device", "notify.config", "sources.base"],
+    ["batch", "device", "notify.config", "sources.base", "tracking.config"],
     ["checkpoint"],
     ["ranks"],
     ["identity", "kinds", "known", "moments"],
@@ -40,6 +40,7 @@ LAYERS = [
     ["reporting", "upkeep"],
     ["serving"],
     ["export"],
+    ["tracking"],
     ["comparing"],
     ["commands", "scoring"],
     ["cli"],

@@ -13,7 +13,10 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 SHELL = [
     PROJECT / ".ci" / "run",
-    *(PROJECT / "scripts" / name for name in ("test", "test_airflow", "check_release", "demo", "nightly.sh", "lib.sh")),
+    *(
+        PROJECT / "scripts" / name
+        for name in ("test", "test_airflow", "test_mlflow", "check_release", "demo", "nightly.sh", "lib.sh")
+    ),
 ]
 PROGRAMS = [path for path in SHELL if path.name != "lib.sh"]
 

@@ -114,7 +114,7 @@ def test_a_session_without_the_sources(python: Path, home: Path) -> None:
 
 def test_a_server_without_the_sources(python: Path, home: Path, tmp_path: Path) -> None:
     """The installed server answers with its page and a prediction, and ends when it is asked to."""
-    command = [python.parent / "nightfit", "serve", "--config", "nightfit.toml", "--port", "0"]
+    command: list[str | Path] = [python.parent / "nightfit", "serve", "--config", "nightfit.toml", "--port", "0"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=home, env=alone(), stderr=log)
     client = Client(process, tmp_path / "log")

@@ -30,6 +30,7 @@ from nightfit.notify.config import NotifyConfig
 from nightfit.schema import TASKS, Rules, SchemaConfig
 from nightfit.sources.base import SourceConfig
 from nightfit.sources.make import kind_of
+from nightfit.tracking.config import MlflowConfig
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ class Config:
     fresh_every: int = 30
     gate: GateConfig = field(default_factory=GateConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
+    mlflow: MlflowConfig = field(default_factory=MlflowConfig)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def load(path: Path) -> Config:
 
 def parse(document: dict[str, Any], folder: Path) -> Config:
     """Compose a config from a TOML document; `folder` is what a relative root is relative to."""
-    tables = {"store", "sources", "schema", "models", "gate", "notify"}
+    tables = {"store", "sources", "schema", "models", "gate", "notify", "mlflow"}
     top = build(_Top, {k: v for k, v in document.items() if k not in tables}, "", also=tables)
     kept = document.get("store", {})
     store = build(StoreConfig, {"path": kept} if isinstance(kept, str) else kept, "store.")
@@ -184,6 +186,7 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
         fresh_every=top.fresh_every,
         gate=gate,
         notify=build(NotifyConfig, document.get("notify", {}), "notify."),
+        mlflow=build(MlflowConfig, document.get("mlflow", {}), "mlflow."),
     )
 
 

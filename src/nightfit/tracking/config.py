@@ -1,0 +1,23 @@
+"""The `[mlflow]` table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MlflowConfig:
+    """Where every version is logged as a run."""
+
+    uri: str = ""
+    """A tracking uri: a server's, or sqlite:////path/to.db; empty: none. "${NAME}" is taken from the environment."""
+    experiment: str = ""
+    """The experiment's name; empty: the pipeline's."""
+    artifacts: str = ""
+    """Where an experiment that is made here keeps its models; empty: where MLflow does."""
+    models: bool = True
+    """Whether accepted versions are logged as models, where onnx is installed."""
+
+    def __post_init__(self) -> None:
+        if (self.experiment or self.artifacts) and not self.uri:
+            raise ValueError("experiment and artifacts go with a uri, however there is none; set uri")
