@@ -101,7 +101,7 @@ def test_the_example_has_the_defaults() -> None:
     plain = config.parse({"name": "example", "target": "TARGET", "key": "ID", "sources": [{"url": "x"}]}, PROJECT)
     assert example.models == plain.models
     assert example.gate == plain.gate
-    assert example.notify == plain.notify
+    assert (example.notify, example.mlflow) == (plain.notify, plain.mlflow)
     assert example.rules.schema == plain.rules.schema
     assert (example.seed, example.rules.holdout, example.store) == (plain.seed, plain.rules.holdout, plain.store)
     assert (example.rules.label_wait, example.rules.pending_rows) == (plain.rules.label_wait, plain.rules.pending_rows)

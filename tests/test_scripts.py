@@ -15,7 +15,17 @@ SHELL = [
     PROJECT / ".ci" / "run",
     *(
         PROJECT / "scripts" / name
-        for name in ("test", "test_airflow", "demo", "docs", "install", "nightly.sh", "lib.sh")
+        for name in (
+            "test",
+            "test_airflow",
+            "test_mlflow",
+            "check_release",
+            "demo",
+            "docs",
+            "install",
+            "nightly.sh",
+            "lib.sh",
+        )
     ),
 ]
 PROGRAMS = [path for path in SHELL if path.name != "lib.sh"]

@@ -23,6 +23,7 @@ from nightfit.notify.told import ModelTold, Told
 from nightfit.ranks import join, place
 from nightfit.render import print_json, show, status, table
 from nightfit.schema import TASKS
+from nightfit.tracking.track import track
 
 if TYPE_CHECKING:
     from nightfit.init import Guess
@@ -136,6 +137,8 @@ def train(
     _print_nights(rounds, where, as_json=as_json)
     code = REFUSED if any(result.status == "refused" for result in rounds[-1]) else 0
     _tell(config, Told(config.name, code, _now(), [*map(ModelTold.of, rounds[-1])]))
+    for warning in track(config, rounds):
+        print(f"nightfit: {warning}", file=sys.stderr)
     return code
 
 

@@ -33,6 +33,7 @@ from nightfit.sources.base import SourceConfig
 from nightfit.sources.make import kind_of
 from nightfit.tables import build
 from nightfit.toplevel import StoreConfig, TopConfig
+from nightfit.tracking.config import MlflowConfig
 
 DEFAULT_KINDS = {"deep": "mlp", "linear": "partial_fit", **dict.fromkeys(ESTIMATORS, "partial_fit")}
 _KINDS_BY_KEY = {"estimator": "partial_fit", "module": "module"}
@@ -61,9 +62,16 @@ class Config:
     fresh_every: int = 30
     gate: GateConfig = field(default_factory=GateConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
+    mlflow: MlflowConfig = field(default_factory=MlflowConfig)
 
 
-TABLES: dict[str, type] = {"store": StoreConfig, "schema": SchemaConfig, "gate": GateConfig, "notify": NotifyConfig}
+TABLES: dict[str, type] = {
+    "store": StoreConfig,
+    "schema": SchemaConfig,
+    "gate": GateConfig,
+    "notify": NotifyConfig,
+    "mlflow": MlflowConfig,
+}
 """The tables that stand once, by their names; `[[sources]]` and `[models.*]` stand as often as they like."""
 
 Tables: TypeAlias = dict[Place, Any]
@@ -138,6 +146,7 @@ def parse(document: dict[str, Any], folder: Path) -> Config:
         fresh_every=top.fresh_every,
         gate=gate,
         notify=tables["notify",],
+        mlflow=tables["mlflow",],
     )
 
 

@@ -96,9 +96,11 @@ class Face(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         arrays = unpack(Path(path).read_bytes(), name=str(path))
         told = _told(arrays)
         if (told.get("format"), told.get("estimator")) != (FORMAT, cls.__name__):
+            is_newer = told.get("format", 0) > FORMAT
+            way_out = f"upgrade to the nightfit that wrote it ({told['nightfit']})" if is_newer else "load it with that"
             raise CheckpointError(
                 f"{cls.__name__}.load reads what its save wrote (format {FORMAT}), however {path} holds "
-                f"{told.get('estimator', 'something else')} (format {told.get('format')}); load it with that"
+                f"{told.get('estimator', 'something else')} (format {told.get('format')}); {way_out}"
             )
         made = cls(**told["params"])
         made._take_attributes(told["kept"])
