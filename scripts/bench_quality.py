@@ -30,7 +30,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nightfit.batch import Array, Batch
-from nightfit.compare.bench import Bench, Protocol
+from nightfit.compare.bench import Bench
+from nightfit.compare.protocol import Protocol
 from nightfit.compare.replay import compare
 from nightfit.config import parse
 from nightfit.sources.base import Chunk, Cursor

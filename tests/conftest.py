@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-pytest_plugins = ["shop"]
+pytest_plugins = ["browsing", "shop"]
 
 CONFIG = """
 name = "shop"

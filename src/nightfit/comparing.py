@@ -8,11 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nightfit.compare.protocol import Protocol
 from nightfit.errors import UsageError
 from nightfit.lock import writer_lock
 from nightfit.metrics import SCORES
@@ -29,13 +30,9 @@ _SEEDS = 2**32
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(Protocol):
     """How to compare, as typed."""
 
-    classes: str = "declared"
-    label_delay: int = 0
-    warm_up: int = 1
-    retrain: bool = False
     seed: str = "0"
     margin: float = 0.01
     device: str = "auto"
@@ -96,12 +93,12 @@ def run(
     title: str,
 ) -> dict[str, Any]:
     """Compare, and return the result; the report is written if one is asked for."""
-    from nightfit.compare.bench import Bench, Protocol
+    from nightfit.compare.bench import Bench
     from nightfit.compare.replay import compare
     from nightfit.device import choose
 
     chosen = choose(asked.device)
-    protocol = Protocol(asked.classes, asked.label_delay, asked.warm_up, asked.retrain)
+    protocol = Protocol(**{field.name: getattr(asked, field.name) for field in fields(Protocol)})
     bench = Bench(config.models, config.rules, cut, protocol, chosen.name, asked.seeds, asked.margin, typed)
     jobs = _jobs(asked.jobs, len(bench.units), chosen.name)
     with bar("comparing") as progress, _folders(asked.results) as (folder, kept):

@@ -18,7 +18,8 @@ import pytest
 
 import own_models
 from nightfit.checkpoint import Manifest
-from nightfit.compare.bench import Protocol, Unit
+from nightfit.compare.bench import Unit
+from nightfit.compare.protocol import Protocol
 from nightfit.config import parse, short_named
 from nightfit.errors import ConfigError, NightfitError, NotKeptError
 from nightfit.history import lineages

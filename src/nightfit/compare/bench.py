@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nightfit.compare.protocol import Protocol
 from nightfit.compare.statistics import MARGIN
 from nightfit.config import ModelConfig, parse
 from nightfit.learners.base import REFERENCE, ReferenceConfig, import_path
@@ -20,31 +21,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How nights are gone through. `classes`: "declared" (all labels known ahead) or "observed"."""
-
-    classes: str = "declared"
-    label_delay: int = 0
-    """Nights after which a night's labels come: until then it is not learned."""
-    warm_up: int = 1
-    """Nights that are learned and not scored, at least one."""
-    retrain: bool = False
-    """Whether each model is trained anew on all rows at the end, to see what that costs."""
-
-    @property
-    def first_scored(self) -> int:
-        """The first night that is scored: every model has learned the nights of the warm-up by then."""
-        return self.warm_up + self.label_delay
-
-
-@dataclass(frozen=True)
 class Bench:
     """What is compared, and how. The first model is the one that all others are held against."""
 
     models: Mapping[str, ModelConfig]
     rules: Rules
     cut: Cutting
-    protocol: Protocol = Protocol()
+    protocol: Protocol = field(default_factory=Protocol)
     device: str = "cpu"
     seeds: tuple[int, ...] = (0,)
     margin: float = MARGIN
