@@ -41,18 +41,13 @@ def sent(batch: Batch) -> Sent:
     return Sent(z, ids, y, flagged=bool(np.isnan(batch.x_num).any()))
 
 
-def itself(z: Tensor) -> Tensor:
-    """Read of numbers what they are."""
-    return z
-
-
 def test_a_minibatch_names_the_rows_of_its_pools(tmp_path: Path) -> None:
     """Each epoch learns every new row once; what a minibatch's parts name are rows of the pools they stand for."""
     replay = Replay(MlpConfig(batch_size=4096, n_epochs=2, memory_rows=400))
     replay.grow(Sizes(1, 1, 1, 1), np.zeros(1, np.int32))
     replay.remember(Rows([numbered(900, 1_000_000)]))
     rows = stage([numbered(BLOCK_ROWS + 5000)], tmp_path / "night")
-    pools = Pools(replay.pools(len(rows), Alone()), sent, itself, CPU)
+    pools = Pools(replay.pools(len(rows), Alone()), sent, CPU)
     learned: list[int] = []
     for mix in replay.mixes(rows, len(rows), Alone(), seed=3):
         pools.enter(mix.block)
@@ -61,10 +56,10 @@ def test_a_minibatch_names_the_rows_of_its_pools(tmp_path: Path) -> None:
         for counts, _ in mix.counts:
             index = torch.from_numpy(mix.rows[start : start + sum(counts)])
             start += sum(counts)
-            features, _, outcomes = (pool[index] for pool in pools.tensors)
+            z, _, outcomes = (pool[index] for pool in pools.tensors)
             of_pool = torch.split(outcomes, list(counts))
             assert [bool((y < 1_000_000).all()) for y in of_pool] == [False, True, False]
-            assert torch.equal(features[:, 0], outcomes.double())
+            assert torch.equal(z[:, 0], outcomes.double())
             learned += of_pool[NEW].tolist()
     assert np.array_equal(np.bincount(learned), np.full(BLOCK_ROWS + 5000, 2))
 
@@ -73,7 +68,7 @@ def test_flags_are_read_from_the_first_missing_value_on() -> None:
     """Replayed rows and the blocks so far count; a block that misses nothing changes nothing."""
     replayed, full, holed = numbered(4), numbered(3), numbered(3)
     holed = replace(holed, x_num=np.array([[1.0], [np.nan], [2.0]]))
-    pools = Pools([replayed, replayed], sent, itself, CPU)
+    pools = Pools([replayed, replayed], sent, CPU)
     found = []
     for block in (full, holed, full):
         pools.enter(block)

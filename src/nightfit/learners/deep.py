@@ -156,7 +156,7 @@ class DeepLearner(Calibrated):
         with learning_on(self._device):
             weights, gradients = (self._net.parts(flat) for flat in (self._net.flat.data, self._descent.gradient))
             replayed = self._replay.pools(n_rows, here())
-            pools = Pools(replayed, self._send, self._net.features, self._device, is_weighted=rows.is_weighted)
+            pools = Pools(replayed, self._send, self._device, is_weighted=rows.is_weighted)
             night = _Night(pools, Loss(None if self._target else self._seen), weights, gradients)
             steps = Steps(partial(self._step, night), self._device)
             for mix in self._replay.mixes(rows, n_rows, here(), seed=seed):
@@ -176,8 +176,8 @@ class DeepLearner(Calibrated):
     def _step(self, night: _Night, index: Tensor, counts: Counts) -> None:
         """Take one step down the members' mean losses, each over its group's rows."""
         pools, loss, weights, gradients = night
-        features, ids, y, *weight = (pool.index_select(0, index) for pool in pools.tensors)
-        x, wanted, n = self._net.read(features, ids, flagged=pools.flagged), loss.wanted(y), self.config.n_members
+        z, ids, y, *weight = (pool.index_select(0, index) for pool in pools.tensors)
+        x, wanted, n = self._net.inputs(z, ids, flagged=pools.flagged), loss.wanted(y), self.config.n_members
         passes = self._net.passes(x, slices(counts.own, n), weights)
         at_outputs = [
             loss.gradient(done.outputs, wanted[:, done.rows], whole.stop - whole.start)

@@ -67,7 +67,7 @@ class Mlp(nn.Module):
 
     def __init__(self, config: MlpConfig, sizes: Sizes, n_frequencies: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.config, self._d_num, self._groups = config, sizes.d_num, groups(config.n_members)
+        self.config, self._groups = config, groups(config.n_members)
         self.shapes = shapes_of(config, sizes, n_frequencies)
         self.flat = nn.Parameter(torch.zeros(numel(self.shapes)), requires_grad=False)
         # Quarter turns for each standard deviation, and their multiples: from one slow wave to a fine grid.
@@ -91,24 +91,21 @@ class Mlp(nn.Module):
         for name, scale in scales.items():
             w[name].normal_(0, scale, generator=generator)
 
-    def features(self, z: Tensor) -> Tensor:
-        """Return what is read of numbers z [n, d_num], NaN where missing: values, flags and waves side by side."""
+    def inputs(self, z: Tensor, ids: Tensor, *, flagged: bool | None = None) -> Inputs:
+        """Return what the network reads of numbers z [n, d_num] (NaN where missing) and category ids [n, d_cat].
+
+        `flagged`, if it is known: whether any value may be missing.
+        """
         missing = torch.isnan(z)
-        value = torch.nan_to_num(z)
+        flagged = bool(missing.any()) if flagged is None else flagged
+        value = torch.nan_to_num(z) if flagged else z
         angles = value.unsqueeze(2) * self.frequencies
-        cosines = angles.cos().masked_fill_(missing.unsqueeze(2), 0)  # sines of the 0 in their place are 0 already
-        waves = torch.cat([angles.sin(), cosines], 2).flatten(1)
-        return torch.cat([value, missing.to(z.dtype), waves], 1)
-
-    def read(self, features: Tensor, ids: Tensor, *, flagged: bool) -> Inputs:
-        """Return inputs of features [n, d] and category ids [n, d_cat]; flags are read if any may be set."""
-        d = self._d_num
-        numbers = features[:, : 2 * d if flagged else d]
-        return Inputs(numbers, features[:, 2 * d :], ids, "flagged" if flagged else "plain")
-
-    def inputs(self, z: Tensor, ids: Tensor) -> Inputs:
-        """Return what the network reads of numbers z [n, d_num] (NaN where missing) and category ids [n, d_cat]."""
-        return self.read(self.features(z), ids, flagged=bool(torch.isnan(z).any()))
+        cosines = angles.cos()
+        if flagged:  # the sines of the 0 in a missing value's place are 0 already
+            cosines.masked_fill_(missing.unsqueeze(2), 0)
+        waves = torch.cat([angles.sin_(), cosines], 2).flatten(1)
+        numbers = torch.cat([value, missing.to(z.dtype)], 1) if flagged else value
+        return Inputs(numbers, waves, ids, "flagged" if flagged else "plain")
 
     def forward(self, x: Inputs, flat: Tensor | None = None) -> Tensor:
         """Compute all members' outputs with the module's weights, or with another flat vector of them."""

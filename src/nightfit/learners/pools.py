@@ -21,10 +21,6 @@ ROOM = 0.5
 """The share of a GPU's free memory that tonight's rows may take; the rest is for steps."""
 
 
-CHUNK = 4096
-"""Rows whose features are computed at a time: they stay in the processor's cache."""
-
-
 class Sent(NamedTuple):
     """Rows on the device: numbers z (float32 [n, d_num], standardised), category ids (int64 [n, d_cat]), outcomes [n].
 
@@ -51,20 +47,18 @@ class Sent(NamedTuple):
 class Pools:
     """The rows that an index of `Replay.mixes` counts through: replayed ones, then the block that is learned.
 
-    `bring` brings a batch to the device. `features` turns numbers z [n, d_num] into what a step reads of them, once for
-    all its visits. `is_weighted`: rows of the night have weights; replayed ones may, too.
+    `bring` brings a batch to the device. `is_weighted`: rows of the night have weights; replayed ones may, too.
     """
 
     def __init__(
         self,
         replayed: Sequence[Batch],
         bring: Callable[[Batch], Sent],
-        features: Callable[[Tensor], Tensor],
         device: torch.device,
         *,
         is_weighted: bool = False,
     ) -> None:
-        self._bring, self._features, self._device = bring, features, device
+        self._bring, self._device = bring, device
         self._is_weighted = is_weighted or any(batch.weight is not None for batch in replayed)
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._room = int(ROOM * torch.cuda.mem_get_info(device)[0]) if self._side else 0
@@ -75,7 +69,7 @@ class Pools:
         self.flagged = False
         """Whether some row so far misses a number."""
         self.tensors: list[Tensor] = []
-        """Features (float32 [n, d]), ids of categories (int64 [n, d_cat]), outcomes [n], and weights, if there are."""
+        """What `Sent.tensors` names, of all rows."""
         start = 0
         for batch in replayed:
             self._place(self._sent(batch), start)
@@ -85,14 +79,10 @@ class Pools:
 
     def _place(self, sent: Sent, start: int) -> None:
         """Put rows into their place."""
-        _, *others = sent.tensors
         if not self.tensors:
-            n, like = self._n_replayed + BLOCK_ROWS, [self._features(sent.z[:0]), *others]
-            self.tensors = [tensor.new_empty(n, *tensor.shape[1:]) for tensor in like]
-        features, *pools = self.tensors
-        for i, z in enumerate(torch.split(sent.z, CHUNK)):
-            features[start + i * CHUNK :][: len(z)] = self._features(z)
-        for pool, rows in zip(pools, others, strict=True):
+            n = self._n_replayed + BLOCK_ROWS
+            self.tensors = [tensor.new_empty(n, *tensor.shape[1:]) for tensor in sent.tensors]
+        for pool, rows in zip(self.tensors, sent.tensors, strict=True):
             pool[start : start + len(rows)] = rows
         self.flagged |= sent.flagged
 
