@@ -1,6 +1,7 @@
 """How fast nightfit learns, each figure beside a peer that is measured in the same run.
 
 usage: bench_speed.py [loop] [peers] [night] [start] [growth] [--rounds 5] [--seconds 20] [--night-rows 1000000]
+                      [--most-rows 1000000]
 
 - `loop`: CPU seconds of the default deep learner's night beside those of the bare matrix products of its steps (all
   members, forward and backward, at the same shapes, in memory that is there already), by batch size: the floor.
@@ -10,7 +11,7 @@ usage: bench_speed.py [loop] [peers] [night] [start] [growth] [--rounds 5] [--se
 - `night`: `nightfit train`, deep and linear, on the second night from CSV, beside pandas.read_csv, StandardScaler and
   three epochs of `MLPClassifier.partial_fit` of the same batch size in a process of their own.
 - `start`: `nightfit train` on a second night of 1,000 rows beside `python -c "import torch, sklearn.linear_model"`.
-- `growth`: CPU seconds a row of learning, by rows of the night and by numeric columns.
+- `growth`: CPU seconds a row of learning, by rows of the night, numeric columns, and members of the ensemble.
 
 One thread, 16 numbers and 4 categories unless it says otherwise; rounds are interleaved, medians compared.
 """
@@ -275,16 +276,19 @@ def start(rounds: int) -> None:
         print(f"night 2 of 1,000 rows: {ours:.2f} s; its imports {theirs:.2f} s: {ours / theirs:.2f}x")
 
 
-def growth() -> None:
-    """Print how learning grows with rows and with columns."""
-    print("| rows | columns | deep, us a row | linear, us a row |\n|---:|---:|---:|---:|")
-    for n_rows, d_num in ((10_000, 16), (100_000, 16), (1_000_000, 16), (10_000, 3), (10_000, 100), (10_000, 500)):
+def growth(most_rows: int) -> None:
+    """Print how learning grows with rows, with columns and with members."""
+    rows = [n for n in (10_000, 100_000, 1_000_000, 10_000_000) if n <= most_rows]
+    members = MlpConfig.n_members
+    cases = [(n, N_NUMBERS, members) for n in rows] + [(10_000, d, members) for d in (3, 100, 500)]
+    print("| rows | columns | members | deep, us a row | linear, us a row |\n|---:|---:|---:|---:|---:|")
+    for n_rows, d_num, n_members in [*cases, *((10_000, N_NUMBERS, m) for m in (1, 2, 4, 16))]:
         of = schema(d_num, 0)
-        costs = list[float]()
-        for config in (MlpConfig(), PartialFitConfig()):
-            model = warm(config, of, 5_000)
-            costs.append(cpu(partial(model.learn, random_night(of, n_rows, 1), seed=1)) / n_rows)
-        print(f"| {n_rows:,} | {d_num} | {1e6 * costs[0]:.1f} | {1e6 * costs[1]:.1f} |", flush=True)
+        night, costs = random_night(of, n_rows, 1), list[str]()
+        for config in (MlpConfig(n_members=n_members), PartialFitConfig()):
+            model = warm(config, of, MlpConfig.memory_rows)
+            costs.append(f"{1e6 * cpu(partial(model.learn, night, seed=1)) / n_rows:.1f}")
+        print(f"| {n_rows:,} | {d_num} | {n_members} | {' | '.join(costs)} |", flush=True)
 
 
 def main() -> None:
@@ -294,6 +298,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--night-rows", type=int, default=1_000_000)
+    parser.add_argument("--most-rows", type=int, default=1_000_000)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     threadpool_limits(1)
@@ -302,7 +307,7 @@ def main() -> None:
         "peers": partial(peers, asked.rounds, asked.seconds),
         "night": partial(night, asked.rounds, asked.night_rows),
         "start": partial(start, asked.rounds),
-        "growth": growth,
+        "growth": partial(growth, asked.most_rows),
     }
     for what in asked.what:
         print(f"\n## {what}", flush=True)
