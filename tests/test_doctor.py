@@ -182,6 +182,7 @@ def test_a_source_without_its_library_or_secret(
         ('url = "data.csv"', 'url = "data.csv"\n[gate]\nslices = ["land"]', "source data.csv", "gate.slices must be"),
         ("[[sources]]", '[notify]\nwebhook = "ftp://me:s3cret@h/"\n[[sources]]', "notify.webhook", "a url of http"),
         ("[[sources]]", '[notify]\nwebhook = "https://${NO_NAME}/"\n[[sources]]', "notify.webhook", "export it"),
+        ("[[sources]]", '[mlflow]\nuri = "https://${NO_NAME}/"\n[[sources]]', "mlflow", "export it"),
         ("[[sources]]", '[notify]\ntextfile = "none/a.prom"\n[[sources]]', "notify.textfile", "make it, or mend"),
         ("[[sources]]", '[store]\npath = "data.csv"\n[[sources]]', "store", "must be a folder"),
     ],

@@ -181,7 +181,7 @@ def test_what_secrets_are() -> None:
     secrets = {(cls.__name__, key.name) for cls in CLASSES for key in keys_of(cls).values() if key.is_secret}
     urls = {(cls.__name__, "url") for cls in KINDS_OF_SOURCES}
     headers = {("HttpConfig", "headers"), ("KafkaConfig", "properties"), ("NotifyConfig", "headers")}
-    assert secrets == urls | headers | {("NotifyConfig", "webhook")}
+    assert secrets == urls | headers | {("NotifyConfig", "webhook"), ("MlflowConfig", "uri")}
 
 
 JSON = st.recursive(

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from nightfit import __version__
 from nightfit.config import Config, load
-from nightfit.errors import NightfitError
+from nightfit.errors import ConfigError, NightfitError
 from nightfit.learners.base import PartialFitConfig
 from nightfit.places import Check, notify_checks, source_check, store_checks
+from nightfit.sources.base import from_environment
 from nightfit.store import Store
 
 PACKAGES = (
@@ -115,9 +116,22 @@ def _config(path: Path) -> list[Check]:
         *(source_check(source, config) for source in config.sources),
         *_extras(config),
         *notify_checks(config.notify, config.root),
+        *_tracking(config),
         *store_checks(config),
         *_models(config),
     ]
+
+
+def _tracking(config: Config) -> list[Check]:
+    if not config.mlflow.uri:
+        return []
+    try:
+        from_environment(config.mlflow.uri, "mlflow.uri")
+    except ConfigError as error:
+        return [Check("mlflow", False, str(error))]
+    todo = "[mlflow] needs MLflow, however it is not installed; pip install 'nightfit[mlflow]'"
+    there = find_spec("mlflow") is not None
+    return [Check("mlflow", there, "is installed; whether it answers is not asked" if there else todo)]
 
 
 def _models(config: Config) -> list[Check]:

@@ -151,6 +151,7 @@ def config_text(guess: Guess, root: str) -> str:
             f"# found as text: {', '.join(map(toml, texts)) or 'nothing'}",
             *_table("[gate]", TABLES["gate"]),
             *_table("[notify]", TABLES["notify"]),
+            *_table("[mlflow]", TABLES["mlflow"]),
             *_table("[models.deep]", KINDS["mlp"]),
             *_table("[models.linear]", KINDS["partial_fit"]),
             "",

@@ -69,11 +69,11 @@ class _Written:
 
     def _setting(self, of: type, at: Place, value: Any, key: Key | None) -> Setting:  # noqa: ANN401 - any key's
         is_short = at == ("store", "path") and isinstance(self.document.get("store"), str)
-        is_secret = key is not None and key.is_secret
+        is_secret, is_url = key is not None and key.is_secret, at[-1] in {"url", "uri"}
         return Setting(
             of,
             at,
-            hidden(value, is_url=at[-1] == "url") if is_secret else list(value) if isinstance(value, tuple) else value,
+            hidden(value, is_url=is_url) if is_secret else list(value) if isinstance(value, tuple) else value,
             self.lines.get(("store",) if is_short else at, 0),
             not (is_short or _holds(self.document, at)),
             tuple(dict.fromkeys(_NAMES.findall(str(value)))) if is_secret else (),

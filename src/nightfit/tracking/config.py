@@ -13,9 +13,9 @@ class MlflowConfig:
     """MLflow's tracking uri: a server's, or `sqlite:////path/to/mlflow.db`; empty: nothing is logged. `${NAME}` is
     taken from the environment. Example: `"https://${MLFLOW_HOST}"`."""
     experiment: str = ""
-    """The experiment's name; empty: the pipeline's."""
+    """The experiment's name; empty: the pipeline's. Example: `"bookings-nightly"`."""
     artifacts: str = ""
-    """Where an experiment that is made here keeps its models; empty: where MLflow does."""
+    """Where an experiment that is made here keeps its models; empty: where MLflow does. Example: `"mlflow-models"`."""
     models: bool = True
     """Whether accepted versions are logged as models, where onnx is installed."""
 
