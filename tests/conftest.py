@@ -11,9 +11,14 @@ from typing import TypeAlias
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from typer.testing import CliRunner
 
 pytest_plugins = ["browsing", "shop"]
+
+settings.register_profile("quick", max_examples=40)
+settings.register_profile("thorough", max_examples=300)
+settings.load_profile("quick")
 
 CONFIG = """
 name = "shop"

@@ -187,7 +187,7 @@ def test_a_long_history_is_learned_night_by_night(
         (["log", "--bogus"], 2, "No such option"),
         (["show"], 2, "Missing argument"),
         (["show", "one"], 2, "integer"),
-        (["init", "data.csv"], 2, "--target"),
+        (["init"], 2, "Missing argument"),
         (["show", "7"], 65, "7 is not among those it has: 1"),
         (["train", "--model", "forest"], 78, "--model must name one of deep, linear"),
         (["train", "--device", "gpu"], 78, "a device must be auto"),

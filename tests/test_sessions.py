@@ -8,10 +8,14 @@ import pytest
 import pages
 
 PROJECT = Path(__file__).parents[1]
-RUN = [page for page in [PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md"))] if pages.runs(page.read_text())]
+RUN = [
+    pytest.param(page, id=page.name, marks=() if page.name in {"README.md", "tutorial.md"} else pytest.mark.slow)
+    for page in [PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md"))]
+    if pages.runs(page.read_text())
+]
 
 
-@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", RUN)
 def test_a_page_can_be_gone_through(page: Path, tmp_path: Path) -> None:
     """In an empty folder every line of a page's sessions ends with 0 and prints what the page shows, but for figures.
 

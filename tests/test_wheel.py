@@ -20,6 +20,8 @@ from packaging.utils import canonicalize_name
 
 from shop import CONFIG, ROW, Client, rows
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[1]
 MOST_PACKAGES = 32
 """Beyond torch and what torch itself asks for. The mark is 30: typer brings pydantic by now, which is four packages."""

@@ -83,9 +83,9 @@ def test_the_file_answers_as_predict(
 def test_the_docs_example(home: Path, nightfit: Callable[..., Any], make_rows: Callable[..., str]) -> None:
     """The Python of docs/export.md runs as it stands, and has the answers of `predict`."""
     text = re.sub(r"(?m)^(7\d5),[^,]*,", r"\1,,", make_rows(100, 700))  # some prices are missing
-    (home / "new.csv").write_text(text)
-    assert nightfit("export").code == 0
-    assert nightfit("predict", "new.csv", "-o", "out.csv").code == 0
+    (home / "bookings.csv").write_text(text)
+    assert nightfit("export", "-o", "bookings.onnx").code == 0
+    assert nightfit("predict", "bookings.csv", "-o", "out.csv").code == 0
     (snippet,) = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "export.md").read_text(), re.DOTALL)
     found: dict[str, Any] = {}
     exec(compile(snippet, "docs/export.md", "exec"), found)  # noqa: S102 - our own page

@@ -276,18 +276,21 @@ def files_of(pipe: Pipe) -> dict[str, str]:
     }
 
 
-def train(pipe: Pipe, limit_s: float | None = None) -> float:
-    """Run `nightfit train`, killed after so many seconds if it is not done; return how long it took."""
-    command, started = (
-        [sys.executable, "-m", "nightfit", "train", "--config", str(pipe.root / "n.toml")],
-        time.monotonic(),
-    )
+def versions(pipe: Pipe) -> int:
+    """Count what was committed."""
+    return len(list(pipe.root.glob("checkpoints/p/*/0*")))
+
+
+def train(pipe: Pipe, *, until: int | None = None) -> None:
+    """Run `nightfit train`; killed as soon as so many versions are there, if it is not done before."""
+    command = [sys.executable, "-m", "nightfit", "train", "--config", str(pipe.root / "n.toml")]
     with subprocess.Popen(command, start_new_session=True) as process:
-        try:
-            assert process.wait(limit_s) == 0
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-    return time.monotonic() - started
+        while process.poll() is None:
+            if until and versions(pipe) >= until:
+                os.killpg(process.pid, signal.SIGKILL)
+                return
+            time.sleep(0.02)
+        assert process.returncode == 0
 
 
 def test_three_nights_killed_and_resumed_are_three_nights(tmp_path: Path) -> None:
@@ -295,15 +298,15 @@ def test_three_nights_killed_and_resumed_are_three_nights(tmp_path: Path) -> Non
     straight, killed = pipes = [Pipe(tmp_path / name, ALL) for name in ("straight", "killed")]
     for pipe in pipes:
         pipe.root.mkdir()
-    n_versions = list[int]()
-    for night, share in enumerate((0.6, 0.7, 0.85)):
+    n_versions, n_models = list[int](), len(straight.load().models)
+    for night, n_done in enumerate((1, n_models // 2, n_models - 2)):
         for pipe in pipes:
             pipe.append(make_rows(300, start=300 * night))
             pipe.load()
-        train(killed, share * train(straight))
-        n_versions.append(len(list(killed.root.glob("checkpoints/p/*/0*"))))
+        train(straight)
+        train(killed, until=night * n_models + n_done)
+        n_versions.append(versions(killed))
         train(killed)
-    n_models = len(straight.load().models)
     assert any(n % n_models for n in n_versions), "no kill came while some models had learned and others had not"
     assert files_of(straight) == files_of(killed)
     assert len(files_of(killed)) == 2 * n_models
