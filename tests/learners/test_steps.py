@@ -15,6 +15,7 @@ from torch import Tensor
 from nightfit.batch import BLOCK_ROWS, Batch, Rows, concat, in_memory, stage
 from nightfit.errors import ConfigError
 from nightfit.learners.base import MlpConfig
+from nightfit.learners.mlp import numbers_of
 from nightfit.learners.pools import Pools, Sent
 from nightfit.learners.replay import NEW, Counts, Mix, PerPool, Replay
 from nightfit.learners.steps import LEAST_MINIBATCH, Steps, halves
@@ -38,7 +39,7 @@ def numbered(n: int, start: int = 0) -> Batch:
 def sent(batch: Batch) -> Sent:
     """Bring rows to a device that is the processor."""
     z, ids, y = (torch.from_numpy(np.array(a)) for a in (batch.x_num, batch.x_cat, batch.y))
-    return Sent(z, ids, y, flagged=bool(np.isnan(batch.x_num).any()))
+    return Sent(numbers_of(z), ids, y)
 
 
 def test_a_minibatch_names_the_rows_of_its_pools(tmp_path: Path) -> None:
@@ -56,24 +57,25 @@ def test_a_minibatch_names_the_rows_of_its_pools(tmp_path: Path) -> None:
         for counts, _ in mix.counts:
             index = torch.from_numpy(mix.rows[start : start + sum(counts)])
             start += sum(counts)
-            z, _, outcomes = (pool[index] for pool in pools.tensors)
+            numbers, _, outcomes = (pool[index] for pool in pools.tensors)
             of_pool = torch.split(outcomes, list(counts))
             assert [bool((y < 1_000_000).all()) for y in of_pool] == [False, True, False]
-            assert torch.equal(z[:, 0], outcomes.double())
+            assert torch.equal(numbers[:, 1], outcomes.double())
             learned += of_pool[NEW].tolist()
     assert np.array_equal(np.bincount(learned), np.full(BLOCK_ROWS + 5000, 2))
 
 
 def test_flags_are_read_from_the_first_missing_value_on() -> None:
-    """Replayed rows and the blocks so far count; a block that misses nothing changes nothing."""
+    """Replayed rows and the blocks so far count; a block that misses nothing changes nothing but its rows."""
     replayed, full, holed = numbered(4), numbered(3), numbered(3)
     holed = replace(holed, x_num=np.array([[1.0], [np.nan], [2.0]]))
     pools = Pools([replayed, replayed], sent, CPU)
-    found = []
-    for block in (full, holed, full):
+    for block, flagged in ((full, False), (holed, True), (full, True), (numbered(2), True)):
         pools.enter(block)
-        found.append((pools.flagged, pools.kind))
-    assert found == [(False, False), (True, True), (True, True)]
+        assert pools.kind == pools.tensors[0].shape[1] == (3 if flagged else 2)
+        for start, rows in ((0, replayed), (4, replayed), (8, block)):
+            there = pools.tensors[0][start : start + len(rows)]
+            assert torch.equal(there, numbers_of(torch.from_numpy(rows.x_num), flagged=flagged))
 
 
 @given(st.tuples(*[st.integers(0, 9)] * 3))

@@ -24,7 +24,7 @@ from nightfit.learners.calibrated import Calibrated
 from nightfit.learners.descent import AVERAGES, Descent
 from nightfit.learners.flat import Parts, grown, marked, views
 from nightfit.learners.losses import Loss
-from nightfit.learners.mlp import Mlp, n_frequencies
+from nightfit.learners.mlp import Mlp, n_frequencies, numbers_of
 from nightfit.learners.pools import Pools, Sent
 from nightfit.learners.replay import Counts, Replay, slices
 from nightfit.learners.shared import descend_together, digest
@@ -166,7 +166,8 @@ class DeepLearner(Calibrated):
         return digest(self._net.flat.data)
 
     def _send(self, batch: Batch) -> Sent:
-        return Sent(*self._features(batch), self._outcomes(batch.y), flagged=bool(np.isnan(batch.x_num).any()))
+        z, ids = self._features(batch)
+        return Sent(numbers_of(z, flagged=bool(np.isnan(batch.x_num).any())), ids, self._outcomes(batch.y))
 
     def _outcomes(self, y: Array) -> Tensor:
         """Return what outputs are held against: class indices, or standardised values."""
@@ -176,8 +177,8 @@ class DeepLearner(Calibrated):
     def _step(self, night: _Night, index: Tensor, counts: Counts) -> None:
         """Take one step down the members' mean losses, each over its group's rows."""
         pools, loss, weights, gradients = night
-        z, ids, y, *weight = (pool.index_select(0, index) for pool in pools.tensors)
-        x, wanted, n = self._net.inputs(z, ids, flagged=pools.flagged), loss.wanted(y), self.config.n_members
+        numbers, ids, y, *weight = (pool.index_select(0, index) for pool in pools.tensors)
+        x, wanted, n = self._net.waved(numbers, ids), loss.wanted(y), self.config.n_members
         passes = self._net.passes(x, slices(counts.own, n), weights)
         at_outputs = [
             loss.gradient(done.outputs, wanted[:, done.rows], whole.stop - whole.start)
@@ -334,7 +335,10 @@ class DeepLearner(Calibrated):
         return {f"{prefix}.{name}": _numpy(w) for name, w in views(flat, self._net.shapes).items()}
 
     def _flat(self, arrays: Arrays, prefix: str) -> Tensor:
-        return torch.cat([self._tensor(arrays[f"{prefix}.{name}"]).flatten() for name in self._net.shapes])
+        flat = torch.zeros_like(self._net.flat.data)
+        for name, weight in views(flat, self._net.shapes).items():
+            weight.copy_(self._tensor(arrays[f"{prefix}.{name}"]))
+        return flat
 
     def _tensor(self, array: Array) -> Tensor:
         """Copy an array: memory of its own, aligned as torch's, on which the last bits of a product may depend."""

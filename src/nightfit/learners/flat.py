@@ -31,20 +31,20 @@ def shapes_of(config: MlpConfig, sizes: Sizes, n_frequencies: int) -> Shapes:
     """Return the shapes of all weights by name, in the order in which they lie."""
     m, h, e, k = config.n_members, config.d_hidden, config.d_embedding, sizes.n_outputs
     return {
+        "embedding": (sizes.n_ids, e),
+        "l_cat": (sizes.n_ids, k),
+        "w_cat": (e * sizes.d_cat, m * h),  # these four are one matrix
         "b_in": (m * h,),
-        "w_cat": (e * sizes.d_cat, m * h),  # these three are one matrix, and so are the two of the linear member
         "w_value": (sizes.d_num, m * h),
         "w_missing": (sizes.d_num, m * h),
         "w_waves": (2 * n_frequencies * sizes.d_num, len(groups(m)) * h),
-        "embedding": (sizes.n_ids, e),
         "w_hidden": (config.n_blocks - 1, m, h, h),
         "b_hidden": (config.n_blocks - 1, m, 1, h),
         "w_out": (m, h, k),
         "b_out": (m, 1, k),
+        "l_out": (k,),  # these three are one matrix
         "l_value": (sizes.d_num, k),
         "l_missing": (sizes.d_num, k),
-        "l_cat": (sizes.n_ids, k),
-        "l_out": (k,),
     }
 
 
@@ -54,33 +54,43 @@ def numel(shapes: Shapes) -> int:
 
 
 def views(flat: Tensor, shapes: Shapes) -> Weights:
-    """Return the weights that a flat vector holds, by name, without copying them."""
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    parts = torch.split(flat, sizes)
-    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+    """Return the weights that a flat vector holds, by name, without copying them.
+
+    The output layer's and the linear member's lie by class in it, as outputs do: a product with few columns takes
+    several times as long as one with few rows.
+    """
+    parts = torch.split(flat, [math.prod(shape) for shape in shapes.values()])
+    w = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+    m, h, k = shapes["w_out"]
+    w["w_out"] = w["w_out"].view(m, k, h).transpose(1, 2)
+    linear = _linear_of(flat, shapes)
+    d_num = len(w["l_value"])
+    w["l_out"], w["l_value"], w["l_missing"] = linear[:, 0], linear[:, 1 : 1 + d_num].t(), linear[:, 1 + d_num :].t()
+    return w
+
+
+def _linear_of(flat: Tensor, shapes: Shapes) -> Tensor:
+    """Return the view of the linear member's weights but its categories', [K, 1 + 2 d_num]."""
+    d_num, k = shapes["l_value"]
+    return flat[len(flat) - k * (1 + 2 * d_num) :].view(k, 1 + 2 * d_num)
 
 
 def parts_of(flat: Tensor, shapes: Shapes) -> Parts:
     """Return the views of a flat vector, of weights or of their gradient, that a step uses.
 
-    Besides the weights by name, for inputs without flags of missing values and with them: `plain` and `flagged`, those
-    of the first layer [e d_cat + d_num (or 2 d_num), m h]; `l_plain` and `l_flagged`, the linear member's, transposed,
-    [K, d_num (or 2 d_num)]; and `heads`, those of the output layer, transposed, [m, K, h].
+    Besides the weights by name: `tables`, embedding and l_cat, flat; `heads`, those of the output layer, [m, K, h];
+    and for inputs without flags of missing values and with them, `plain` and `flagged`, those of the first layer
+    [e d_cat + 1 + d_num (or 2 d_num), m h], and `l_plain` and `l_flagged`, the linear member's [K, 1 + d_num (or
+    2 d_num)].
     """
     w = views(flat, shapes)
-    n_embedded, d_num = len(w["w_cat"]), len(w["w_value"])
-    for name, n in (("plain", d_num), ("flagged", 2 * d_num)):
-        w[name] = _joined(flat, shapes, "w_cat", n_embedded + n)
-        w[f"l_{name}"] = _joined(flat, shapes, "l_value", n).t()
-    w["heads"] = w["w_out"].transpose(1, 2)
+    n_cat, width = w["w_cat"].shape
+    n_tables, d_num = w["embedding"].numel() + w["l_cat"].numel(), len(w["w_value"])
+    w["tables"], w["heads"] = flat[:n_tables], w["w_out"].transpose(1, 2)
+    for name, n in (("plain", 1 + d_num), ("flagged", 1 + 2 * d_num)):
+        w[name] = flat[n_tables : n_tables + (n_cat + n) * width].view(n_cat + n, width)
+        w[f"l_{name}"] = _linear_of(flat, shapes)[:, :n]
     return Parts(w, [_of_group(w, g, members) for g, members in enumerate(groups(len(w["w_out"])))])
-
-
-def _joined(flat: Tensor, shapes: Shapes, first: str, n_rows: int) -> Tensor:
-    """Return a view of matrices that lie one after the other as one of so many rows."""
-    names, width = list(shapes), shapes[first][1]
-    start = sum(math.prod(shapes[name]) for name in names[: names.index(first)])
-    return flat[start : start + n_rows * width].view(n_rows, width)
 
 
 def _of_group(w: Weights, g: int, members: range) -> Weights:
@@ -92,11 +102,11 @@ def _of_group(w: Weights, g: int, members: range) -> Weights:
     return {
         **hidden,
         **transposed,
-        "b_in": w["b_in"][own],
         "plain": w["plain"][:, own],
         "flagged": w["flagged"][:, own],
         "w_waves": w["w_waves"][:, g * h : (g + 1) * h],
         "w_cat_t": w["w_cat"][:, own].t(),
+        "heads": w["heads"][m],
         "b_out": w["b_out"][m].transpose(1, 2),
     }
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from nightfit.learners.base import MlpConfig
 from nightfit.learners.flat import Parts, Weights, numel, parts_of, shapes_of, views
 from nightfit.schema import Sizes
-from nightfit.scorer import groups
 
 MAX_WAVES = 512
 """Sines and cosines of a row, at most: hundreds of columns get fewer each, or none, as their products would cost most
@@ -30,8 +29,9 @@ of the time, and so many inputs fit noise."""
 class Inputs(NamedTuple):
     """Rows as the network reads them.
 
-    `numbers`: float32 [n, d_num], 0 where missing; of `kind` "flagged" [n, 2 d_num], flags of what is missing after
-    them, and "plain" where nothing is. `waves`: float32 [n, 2 F d_num]. `ids`: int64 [n, d_cat].
+    `numbers`: float32 [n, 1 + d_num], a 1, by which biases are weights like others, and values, 0 where missing; of
+    `kind` "flagged" [n, 1 + 2 d_num], flags of what is missing after them, and "plain" where nothing is. `waves`:
+    float32 [n, 2 F d_num]. `ids`: int64 [n, d_cat].
     """
 
     numbers: Tensor
@@ -43,16 +43,13 @@ class Inputs(NamedTuple):
 class Pass(NamedTuple):
     """What a forward pass leaves of one group: its rows, inputs, activations, and outputs [m, K, n].
 
-    `rows`: which of the minibatch's they are. `dense`: float32 [n, e d_cat + d_num], embedded ids and numbers. The
-    first layer's activations lie in memory as [n, m h]: one product computes those of all members. Outputs lie by
-    class, as products with few rows take a fraction of the time of those with few columns; `heads`, [m, K, h], are
-    their weights.
+    `rows`: which of the minibatch's they are. `dense`: float32 [n, e d_cat + 1 + d_num (or 2 d_num)], embedded ids and
+    numbers. The first layer's activations lie in memory as [n, m h]: one product computes those of all members.
     """
 
     rows: slice
     dense: Tensor
     waves: Tensor
-    heads: Tensor
     layers: list[Tensor]
     outputs: Tensor
 
@@ -67,7 +64,7 @@ class Mlp(nn.Module):
 
     def __init__(self, config: MlpConfig, sizes: Sizes, n_frequencies: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.config, self._groups = config, groups(config.n_members)
+        self.config = config
         self.shapes = shapes_of(config, sizes, n_frequencies)
         self.flat = nn.Parameter(torch.zeros(numel(self.shapes)), requires_grad=False)
         # Quarter turns for each standard deviation, and their multiples: from one slow wave to a fine grid.
@@ -91,26 +88,26 @@ class Mlp(nn.Module):
         for name, scale in scales.items():
             w[name].normal_(0, scale, generator=generator)
 
-    def inputs(self, z: Tensor, ids: Tensor, *, flagged: bool | None = None) -> Inputs:
-        """Return what the network reads of numbers z [n, d_num] (NaN where missing) and category ids [n, d_cat].
+    def inputs(self, z: Tensor, ids: Tensor) -> Inputs:
+        """Return what the network reads of numbers z [n, d_num] (NaN where missing) and category ids [n, d_cat]."""
+        return self.waved(numbers_of(z), ids)
 
-        `flagged`, if it is known: whether any value may be missing.
-        """
-        missing = torch.isnan(z)
-        flagged = bool(missing.any()) if flagged is None else flagged
-        value = torch.nan_to_num(z) if flagged else z
-        angles = value.unsqueeze(2) * self.frequencies
+    def waved(self, numbers: Tensor, ids: Tensor) -> Inputs:
+        """Return what the network reads, waves besides, of `numbers_of` numbers and of category ids [n, d_cat]."""
+        d_num = self.shapes["w_value"][0]
+        kind = "plain" if numbers.shape[1] == 1 + d_num else "flagged"
+        if not len(self.frequencies):
+            return Inputs(numbers, numbers[:, :0], ids, kind)
+        angles = numbers[:, 1 : 1 + d_num, None] * self.frequencies
         cosines = angles.cos()
-        if flagged:  # the sines of the 0 in a missing value's place are 0 already
-            cosines.masked_fill_(missing.unsqueeze(2), 0)
-        waves = torch.cat([angles.sin_(), cosines], 2).flatten(1)
-        numbers = torch.cat([value, missing.to(z.dtype)], 1) if flagged else value
-        return Inputs(numbers, waves, ids, "flagged" if flagged else "plain")
+        if kind == "flagged":  # of the 0 in a missing value's place the sine is 0 already, and the cosine 1
+            cosines.sub_(numbers[:, 1 + d_num :, None])
+        return Inputs(numbers, torch.cat([angles.sin_(), cosines], 2).flatten(1), ids, kind)
 
     def forward(self, x: Inputs, flat: Tensor | None = None) -> Tensor:
         """Compute all members' outputs with the module's weights, or with another flat vector of them."""
         weights = self.parts(self.flat.data if flat is None else flat)
-        first, *others = (done.outputs for done in self.passes(x, [slice(None)] * len(self._groups), weights))
+        first, *others = (done.outputs for done in self.passes(x, [slice(None)] * len(weights.groups), weights))
         return torch.cat([first[:-1], *others, first[-1:]]).transpose(1, 2)
 
     def parts(self, flat: Tensor) -> Parts:
@@ -119,74 +116,73 @@ class Mlp(nn.Module):
 
     def passes(self, x: Inputs, rows: Sequence[slice], weights: Parts) -> list[Pass]:
         """Compute each group's outputs on its own rows; those of the first group end with the linear member's."""
-        embedded = _rows_of(weights.all["embedding"], x.ids).flatten(1)
-        dense, heads = torch.cat([embedded, x.numbers], 1), weights.all["heads"].contiguous()
-        passes = []
-        for own, members, w in zip(rows, self._groups, weights.groups, strict=True):
-            done = Pass(own, dense[own], x.waves[own], heads[members.start : members.stop], [], heads)
-            passes.append(self._forward(done, w, w[x.kind]))
+        dense, passes = torch.cat([_rows_of(weights.all["embedding"], x.ids).flatten(1), x.numbers], 1), []
+        for own, w in zip(rows, weights.groups, strict=True):
+            passes.append(self._forward(Pass(own, dense[own], x.waves[own], [], dense), w, w[x.kind]))
         outputs = torch.cat([passes[0].outputs, _linear(x, rows[0], weights.all)[None]])
         return [passes[0]._replace(outputs=outputs), *passes[1:]]
 
     def _forward(self, done: Pass, w: Weights, w_dense: Tensor) -> Pass:
-        m, h, n = done.heads.shape[0], self.config.d_hidden, done.dense.shape[0]
-        first = torch.addmm(w["b_in"], done.dense, w_dense)
-        first[:, :h].addmm_(done.waves, w["w_waves"])
+        m, h, n = len(w["heads"]), self.config.d_hidden, len(done.dense)
+        first = torch.mm(done.dense, w_dense)
+        if done.waves.shape[1]:
+            first[:, :h].addmm_(done.waves, w["w_waves"])
         layers = [first.relu_().view(n, m, h).transpose(0, 1)]
         for i in range(self.config.n_blocks - 1):
             layers.append(torch.baddbmm(w[f"b_{i}"], layers[-1], w[f"w_{i}"]).relu_())
-        outputs = torch.baddbmm(w["b_out"], done.heads, layers[-1].transpose(1, 2))
+        outputs = torch.baddbmm(w["b_out"], w["heads"], layers[-1].transpose(1, 2))
         return done._replace(layers=layers, outputs=outputs)
 
     def backward(
         self, x: Inputs, passes: Sequence[Pass], gradients: Sequence[Tensor], weights: Parts, into: Parts
     ) -> None:
         """Write the loss's gradient into the views `into`, from those [m, K, n] at each group's outputs."""
-        unused = () if x.kind == "flagged" else ("w_missing", "l_missing")
-        for name in ("embedding", "l_cat", *unused):
+        for name in ("tables",) if x.kind == "flagged" else ("tables", "w_missing", "l_missing"):
             into.all[name].zero_()
         _backward_linear(x, passes[0].rows, gradients[0][-1], into.all)
-        at_embedded = x.numbers.new_zeros(x.ids.shape[0], weights.all["w_cat"].shape[0])
-        heads = torch.empty_like(weights.all["heads"], memory_format=torch.contiguous_format)
-        for done, members, gradient, w, d in zip(
-            passes, self._groups, gradients, weights.groups, into.groups, strict=True
-        ):
-            m = slice(members.start, members.stop)
-            torch.bmm(gradient[: len(members)], done.layers[-1], out=heads[m])
-            at_first = self._backward(done, gradient[: len(members)], w, d)
+        at_embedded = x.numbers.new_zeros(len(x.ids), len(weights.all["w_cat"]))
+        for done, gradient, w, d in zip(passes, gradients, weights.groups, into.groups, strict=True):
+            at_first = self._backward(done, gradient[: len(w["heads"])], w, d)
             torch.mm(done.dense.t(), at_first, out=d[x.kind])
             at_embedded[done.rows].addmm_(at_first, w["w_cat_t"])
-        into.all["heads"].copy_(heads)
         _scatter(into.all["embedding"], x.ids, at_embedded.view(-1, self.config.d_embedding))
 
     def _backward(self, done: Pass, gradient: Tensor, w: Weights, d: Weights) -> Tensor:
-        """Write a group's gradient but its heads'; return that at what goes into the first layer's ReLU, [n, m h]."""
+        """Write a group's gradient but its first layer's; return that at what goes into that layer's ReLU, [n, m h]."""
+        torch.bmm(gradient, done.layers[-1], out=d["heads"])
         torch.sum(gradient, 2, keepdim=True, out=d["b_out"])
-        at = torch.bmm(gradient.transpose(1, 2), done.heads)
+        at = torch.bmm(gradient.transpose(1, 2), w["heads"])
         for i in reversed(range(self.config.n_blocks - 1)):
             at = _rectified(at, done.layers[i + 1])
             torch.bmm(done.layers[i].transpose(1, 2), at, out=d[f"w_{i}"])
             torch.sum(at, 1, keepdim=True, out=d[f"b_{i}"])
             at = torch.bmm(at, w[f"w_{i}_t"])
-        wide = (done.dense.shape[0], d["b_in"].shape[0])
+        wide = (len(done.dense), w["w_cat_t"].shape[0])
         first = _rectified(*(a.transpose(0, 1).reshape(wide) for a in (at, done.layers[0])))
-        torch.sum(first, 0, out=d["b_in"])
-        torch.mm(done.waves.t(), first[:, : self.config.d_hidden], out=d["w_waves"])
+        if done.waves.shape[1]:
+            torch.mm(done.waves.t(), first[:, : self.config.d_hidden], out=d["w_waves"])
         return first
+
+
+def numbers_of(z: Tensor, *, flagged: bool | None = None) -> Tensor:
+    """Return `Inputs.numbers` of z [n, d_num], NaN where missing. `flagged`, if it is known: whether any value is."""
+    missing, one = torch.isnan(z), z.new_ones(len(z), 1)
+    if not (missing.any() if flagged is None else flagged):
+        return torch.cat([one, z], 1)
+    return torch.cat([one, torch.nan_to_num(z), missing.to(z.dtype)], 1)
 
 
 def _linear(x: Inputs, rows: slice, w: Weights) -> Tensor:
     """Compute the linear member's outputs [K, n]."""
-    outputs = torch.addmm(w["l_out"][:, None], w[f"l_{x.kind}"], x.numbers[rows].t())
+    outputs = torch.mm(w[f"l_{x.kind}"], x.numbers[rows].t())
     return outputs.add_(_rows_of(w["l_cat"], x.ids[rows]).sum(1).t())
 
 
 def _backward_linear(x: Inputs, rows: slice, gradient: Tensor, d: Weights) -> None:
-    d[f"l_{x.kind}"].copy_(gradient @ x.numbers[rows])
-    torch.sum(gradient, 1, out=d["l_out"])
+    torch.mm(gradient, x.numbers[rows], out=d[f"l_{x.kind}"])
     ids = x.ids[rows]
     each = gradient.t()[:, None].expand(-1, ids.shape[1], -1)
-    _scatter(d["l_cat"], ids, each.reshape(-1, gradient.shape[0]))
+    _scatter(d["l_cat"], ids, each.reshape(-1, len(gradient)))
 
 
 def n_frequencies(config: MlpConfig, d_num: int) -> int:

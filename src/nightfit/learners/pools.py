@@ -22,21 +22,20 @@ ROOM = 0.5
 
 
 class Sent(NamedTuple):
-    """Rows on the device: numbers z (float32 [n, d_num], standardised), category ids (int64 [n, d_cat]), outcomes [n].
+    """Rows on the device: numbers as `mlp.Inputs` has them, category ids (int64 [n, d_cat]), outcomes [n].
 
-    `flagged`: whether any number is missing. `weight`: float32 [n], by what each row's loss is multiplied; None: by 1.
+    `weight`: float32 [n], by what each row's loss is multiplied; None: by 1.
     """
 
-    z: Tensor
+    numbers: Tensor
     ids: Tensor
     y: Tensor
-    flagged: bool
     weight: Tensor | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """What lies on the device."""
-        return (self.z, self.ids, self.y) + (() if self.weight is None else (self.weight,))
+        return (self.numbers, self.ids, self.y) + (() if self.weight is None else (self.weight,))
 
     @property
     def nbytes(self) -> int:
@@ -66,10 +65,8 @@ class Pools:
         self._block: Block | None = None
         self._queued: torch.cuda.Event | None = None
         self._n_replayed = sum(map(len, replayed))
-        self.flagged = False
-        """Whether some row so far misses a number."""
         self.tensors: list[Tensor] = []
-        """What `Sent.tensors` names, of all rows."""
+        """What `Sent.tensors` names, of all rows; numbers have flags once some row misses one."""
         start = 0
         for batch in replayed:
             self._place(self._sent(batch), start)
@@ -82,14 +79,17 @@ class Pools:
         if not self.tensors:
             n = self._n_replayed + BLOCK_ROWS
             self.tensors = [tensor.new_empty(n, *tensor.shape[1:]) for tensor in sent.tensors]
+        width = sent.numbers.shape[1]
+        if (more := width - self.tensors[0].shape[1]) > 0:
+            self.tensors[0] = torch.nn.functional.pad(self.tensors[0], (0, more))
+        self.tensors[0][start : start + len(sent.numbers), width:] = 0
         for pool, rows in zip(self.tensors, sent.tensors, strict=True):
-            pool[start : start + len(rows)] = rows
-        self.flagged |= sent.flagged
+            pool[start : start + len(rows)][..., : width if rows is sent.numbers else None] = rows
 
     @property
     def kind(self) -> Hashable:
         """What differs where steps on these rows read other inputs."""
-        return self.flagged
+        return self.tensors[0].shape[1]
 
     def enter(self, block: Block) -> None:
         """Put a block into its place, after what was queued before."""
