@@ -96,7 +96,7 @@ class Mlp(nn.Module):
         """Return what the network reads, waves besides, of `numbers_of` numbers and of category ids [n, d_cat]."""
         d_num = self.shapes["w_value"][0]
         kind = "plain" if numbers.shape[1] == 1 + d_num else "flagged"
-        if not len(self.frequencies):
+        if not self.frequencies.shape[0]:
             return Inputs(numbers, numbers[:, :0], ids, kind)
         angles = numbers[:, 1 : 1 + d_num, None] * self.frequencies
         cosines = angles.cos()
@@ -123,7 +123,7 @@ class Mlp(nn.Module):
         return [passes[0]._replace(outputs=outputs), *passes[1:]]
 
     def _forward(self, done: Pass, w: Weights, w_dense: Tensor) -> Pass:
-        m, h, n = len(w["heads"]), self.config.d_hidden, len(done.dense)
+        m, h, n = w["heads"].shape[0], self.config.d_hidden, done.dense.shape[0]
         first = torch.mm(done.dense, w_dense)
         if done.waves.shape[1]:
             first[:, :h].addmm_(done.waves, w["w_waves"])
@@ -140,9 +140,9 @@ class Mlp(nn.Module):
         for name in ("tables",) if x.kind == "flagged" else ("tables", "w_missing", "l_missing"):
             into.all[name].zero_()
         _backward_linear(x, passes[0].rows, gradients[0][-1], into.all)
-        at_embedded = x.numbers.new_zeros(len(x.ids), len(weights.all["w_cat"]))
+        at_embedded = x.numbers.new_zeros(x.ids.shape[0], weights.all["w_cat"].shape[0])
         for done, gradient, w, d in zip(passes, gradients, weights.groups, into.groups, strict=True):
-            at_first = self._backward(done, gradient[: len(w["heads"])], w, d)
+            at_first = self._backward(done, gradient[: w["heads"].shape[0]], w, d)
             torch.mm(done.dense.t(), at_first, out=d[x.kind])
             at_embedded[done.rows].addmm_(at_first, w["w_cat_t"])
         _scatter(into.all["embedding"], x.ids, at_embedded.view(-1, self.config.d_embedding))
@@ -157,7 +157,7 @@ class Mlp(nn.Module):
             torch.bmm(done.layers[i].transpose(1, 2), at, out=d[f"w_{i}"])
             torch.sum(at, 1, keepdim=True, out=d[f"b_{i}"])
             at = torch.bmm(at, w[f"w_{i}_t"])
-        wide = (len(done.dense), w["w_cat_t"].shape[0])
+        wide = (done.dense.shape[0], w["w_cat_t"].shape[0])
         first = _rectified(*(a.transpose(0, 1).reshape(wide) for a in (at, done.layers[0])))
         if done.waves.shape[1]:
             torch.mm(done.waves.t(), first[:, : self.config.d_hidden], out=d["w_waves"])
@@ -182,7 +182,7 @@ def _backward_linear(x: Inputs, rows: slice, gradient: Tensor, d: Weights) -> No
     torch.mm(gradient, x.numbers[rows], out=d[f"l_{x.kind}"])
     ids = x.ids[rows]
     each = gradient.t()[:, None].expand(-1, ids.shape[1], -1)
-    _scatter(d["l_cat"], ids, each.reshape(-1, len(gradient)))
+    _scatter(d["l_cat"], ids, each.reshape(-1, gradient.shape[0]))
 
 
 def n_frequencies(config: MlpConfig, d_num: int) -> int:

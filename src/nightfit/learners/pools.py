@@ -79,12 +79,21 @@ class Pools:
         if not self.tensors:
             n = self._n_replayed + BLOCK_ROWS
             self.tensors = [tensor.new_empty(n, *tensor.shape[1:]) for tensor in sent.tensors]
-        width = sent.numbers.shape[1]
-        if (more := width - self.tensors[0].shape[1]) > 0:
-            self.tensors[0] = torch.nn.functional.pad(self.tensors[0], (0, more))
-        self.tensors[0][start : start + len(sent.numbers), width:] = 0
-        for pool, rows in zip(self.tensors, sent.tensors, strict=True):
-            pool[start : start + len(rows)][..., : width if rows is sent.numbers else None] = rows
+        numbers, *others = sent.tensors
+        self._widen(numbers.shape[1], start)
+        own = slice(start, start + len(numbers))
+        self.tensors[0][own, : numbers.shape[1]] = numbers
+        self.tensors[0][own, numbers.shape[1] :] = 0
+        for pool, rows in zip(self.tensors[1:], others, strict=True):
+            pool[own] = rows
+
+    def _widen(self, width: int, n_rows: int) -> None:
+        """Give the numbers that are there, those of the first n rows, a place for flags, none of them set."""
+        before = self.tensors[0]
+        if before.shape[1] < width:
+            self.tensors[0] = before.new_empty(len(before), width)
+            self.tensors[0][:n_rows, : before.shape[1]] = before[:n_rows]
+            self.tensors[0][:n_rows, before.shape[1] :] = 0
 
     @property
     def kind(self) -> Hashable:
