@@ -12,10 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
+import yaml
 
 from nightfit.errors import ConfigError
-from nightfit.schedule import airflow, cron, systemd
+from nightfit.schedule import airflow, cron, kubernetes, systemd
 from nightfit.schedule.plan import Plan, program
 
 ODD = [
@@ -163,6 +165,36 @@ def test_a_dag_is_python_that_holds_any_name() -> None:
         assert not re.search(r"import (torch|nightfit)|from nightfit", text)
 
 
+@pytest.mark.parametrize("code", [0, 3, 65, 75])
+@pytest.mark.parametrize("odd", ODD)
+def test_a_container_calls_what_was_meant(odd: str, code: int, tmp_path: Path) -> None:
+    """Its command runs nightfit with that config, whatever it is called, and only a refusal ends otherwise."""
+    machine = Machine(tmp_path / "x", f"/srv/{odd}/c.toml")
+    Path(f"{machine.nightfit}.codes").write_text(f"{code}\n")
+    (text,) = kubernetes.files(machine.plan).values()
+    pod = yaml.safe_load(text)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    command = [word.replace("$$", "$") for word in container["command"]]
+    environment = {"PATH": f"{machine.folder}:/usr/bin:/bin"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if code == 3 else code)
+    assert machine.arguments == ["train", "--config", f"/srv/{odd}/c.toml"]
+    assert container["volumeMounts"] == [{"name": "pipeline", "mountPath": f"/srv/{odd}"}]
+
+
+@pytest.mark.parametrize("needs", [(), ("SECRET",)])
+@pytest.mark.parametrize("version", ["1.31", "1.37"])
+def test_a_cronjob_is_what_kubernetes_takes(needs: tuple[str, ...], version: str) -> None:
+    """Its own schema has nothing against it, nothing is in it that the schema lacks, and the name fits."""
+    plan = Plan(f"shop_{'x' * 59}", ("/bin/nightfit", "train", "--config", "/srv/c.toml"), 2, 30, needs)
+    ((file, text),) = kubernetes.files(plan).items()
+    job = yaml.safe_load(text)
+    kubernetes_validate.validate(job, version, strict=True)
+    name = job["metadata"]["name"]
+    assert (file, len(name)) == (f"{name}.yaml", 52)
+    assert ("envFrom" in text, "a secret" in text) == (bool(needs), bool(needs))
+
+
 CONFIG = """
 name = "shop"
 target = "y"
@@ -180,7 +212,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["cron", "systemd", "airflow"])
+@pytest.mark.parametrize("kind", ["cron", "systemd", "airflow", "kubernetes"])
 def test_a_schedule_is_printed(kind: str, config: Path, nightfit: Callable[..., Any]) -> None:
     """Every kind names the absolute config, all codes, the time, and what the config needs of the environment."""
     done = nightfit("schedule", kind, "--at", "4:05", "--config", str(config))
@@ -205,7 +237,7 @@ def test_a_schedule_is_written(config: Path, tmp_path: Path, nightfit: Callable[
 @pytest.mark.parametrize(
     ("typed", "code", "words"),
     [
-        (["anacron"], 2, "cron, systemd, airflow"),
+        (["anacron"], 2, "cron, systemd, airflow, kubernetes"),
         (["cron", "--at", "24:00"], 2, "time of day"),
         (["cron", "--config", "nowhere.toml"], 78, "a config is needed"),
         (["cron", "-o", "nowhere"], 65, "must be writable"),

@@ -12,8 +12,8 @@ from nightfit.errors import UsageError
 
 
 def schedule(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="cron, systemd or airflow.")],
-    at: Annotated[str, typer.Option(metavar="HH:MM", help="The time of day; for airflow in UTC.")] = "02:30",
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="cron, systemd, airflow or kubernetes.")],
+    at: Annotated[str, typer.Option(metavar="HH:MM", help="The time of day; for the last two in UTC.")] = "02:30",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Write the file(s) there; stdout if not given."),
@@ -21,17 +21,17 @@ def schedule(
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Print what makes cron, systemd or Airflow run the nights.
+    """Print what makes cron, systemd, Airflow or Kubernetes run the nights.
 
     A ready, commented file that only calls this program, tries again what time may mend (75), and stops at what it
     does not (65, 78).
     """
     from nightfit.atomic import whole_file
     from nightfit.render import print_json
-    from nightfit.schedule import airflow, cron, systemd
+    from nightfit.schedule import airflow, cron, kubernetes, systemd
     from nightfit.schedule.plan import Plan
 
-    kinds = {"cron": cron.files, "systemd": systemd.files, "airflow": airflow.files}
+    kinds = {"cron": cron.files, "systemd": systemd.files, "airflow": airflow.files, "kubernetes": kubernetes.files}
     if kind not in kinds:
         raise UsageError(f"a schedule must be for {', '.join(kinds)}, however it is for '{kind}'")
     files = kinds[kind](Plan.of(config, at))

@@ -1,1 +1,1 @@
-"""Files for what starts a night: cron, systemd, Airflow. They only call the command line, and know its exit codes."""
+"""Files for what starts a night: cron, systemd, Airflow, Kubernetes. They only call the command line."""

@@ -21,7 +21,7 @@ WAITS_S = (60, 120, 240, 480)
 MEANINGS = (
     "0: committed, or nothing new.",
     f"{REFUSED}: a model was refused; the version before it serves on, and its rows are read again the next night.",
-    f"{AGAIN}: locked, a database down, a disk full: tried again, {len(WAITS_S)} times within a quarter of an hour.",
+    f"{AGAIN}: locked, a database down, a disk full: tried again for a quarter of an hour.",
     f"{DATA}: data that cannot be used, {CONFIG}: a config that cannot work: no further try mends that; a person does.",
 )
 
@@ -70,5 +70,5 @@ def program() -> tuple[str, ...]:
 
 
 def comment(*lines: str) -> str:
-    """Return lines as comments, as all three kinds of file have them."""
+    """Return lines as comments, as all kinds of file have them."""
     return "".join(f"# {line}\n" for line in lines)
