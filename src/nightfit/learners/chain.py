@@ -52,11 +52,6 @@ class Chain:
         self._moments = [no_moments(0) for _ in steps]
 
     @property
-    def has_learned(self) -> bool:
-        """Say whether it can answer."""
-        return self.head.has_started
-
-    @property
     def _parts(self) -> list[tuple[str, Part]]:
         return [*((f"step{i}", step) for i, step in enumerate(self.steps)), ("head", self.head)]
 
