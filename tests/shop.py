@@ -152,7 +152,7 @@ def serving(folder: Path, log: Path, *options: str) -> Iterator[Client]:
         yield client
     finally:
         if process.poll() is None:
-            process.kill()
+            process.terminate()
         process.wait(20)
 
 

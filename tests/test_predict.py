@@ -63,8 +63,11 @@ def test_input_columns_stay_and_answers_follow(rows: str, predict: Callable[...,
 
 
 def test_any_kind_of_input_scores_the_same(home: Path, rows: str, predict: Callable[..., list[dict[str, str]]]) -> None:
-    """A file, its gzip, JSON lines, Parquet, a folder of parts, a glob and an SQLite table get the same answers."""
-    expected = [{a: row[a] for a in ANSWERS} for row in predict("new.csv")]
+    """A file, its gzip, JSON lines, Parquet, a folder of parts, a glob and an SQLite table get the same answers.
+
+    To the last of six places, but for one: parts come in other blocks, on whose sizes a product's last bits depend.
+    """
+    expected = predict("new.csv")
     (home / "new.csv.gz").write_bytes(gzip.compress(rows.encode()))
     header, *lines = rows.splitlines()
     (home / "parts").mkdir()
@@ -82,7 +85,11 @@ def test_any_kind_of_input_scores_the_same(home: Path, rows: str, predict: Calla
     files = ("new.csv.gz", "new.jsonl", "new.parquet", "parts", "parts/*.csv")
     for data, *options in (*([name] for name in files), ["sqlite:///new.db", "--table", "t"]):
         out = predict(data, *options)
-        assert [{a: row[a] for a in ANSWERS} for row in out] == expected, data
+        assert len(out) == len(expected)
+        for row, of_csv in zip(out, expected, strict=True):
+            for answer in ANSWERS:
+                is_close = "probability" in answer and abs(float(row[answer]) - float(of_csv[answer])) < 1.1e-6
+                assert is_close or row[answer] == of_csv[answer], (data, row["id"])
         assert list(out[0])[:5] == header.split(",")
 
 

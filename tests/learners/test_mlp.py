@@ -13,7 +13,7 @@ from nightfit.errors import ConfigError
 from nightfit.learners.base import MlpConfig
 from nightfit.learners.deep import DeepLearner
 from nightfit.learners.flat import Weights, views
-from nightfit.learners.mlp import MAX_WAVES, Inputs, Mlp, n_frequencies
+from nightfit.learners.mlp import MAX_WAVES, Inputs, Mlp, n_frequencies, numbers_of
 from nightfit.learners.replay import NEW, RECENT, RESERVOIR, regimes, slices
 from nightfit.model import Model
 from nightfit.schema import Sizes
@@ -48,7 +48,8 @@ def some_inputs(net: Mlp, sizes: Sizes, n: int, *, missing: bool) -> tuple[Tenso
         z[random.random(z.shape) < 0.3] = np.nan
         z[:, 0] = np.abs(z[:, 0]) if sizes.d_num > 1 else z[:, 0]
     ids = torch.from_numpy(random.integers(0, max(sizes.n_ids, 1), (n, sizes.d_cat)))
-    return torch.from_numpy(z), ids, net.inputs(torch.from_numpy(z), ids)
+    numbers = numbers_of(torch.from_numpy(z), flagged=missing)
+    return torch.from_numpy(z), ids, net.waved(numbers, ids)
 
 
 def plainly(net: Mlp, w: Weights, z: Tensor, ids: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def numbered(n: int, start: int = 0) -> Batch:
 def sent(batch: Batch) -> Sent:
     """Bring rows to a device that is the processor."""
     z, ids, y = (torch.from_numpy(np.array(a)) for a in (batch.x_num, batch.x_cat, batch.y))
-    return Sent(numbers_of(z), ids, y)
+    return Sent(numbers_of(z, flagged=bool(z.isnan().any())), ids, y)
 
 
 def test_a_minibatch_names_the_rows_of_its_pools(tmp_path: Path) -> None:

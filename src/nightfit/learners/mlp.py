@@ -89,8 +89,11 @@ class Mlp(nn.Module):
             w[name].normal_(0, scale, generator=generator)
 
     def inputs(self, z: Tensor, ids: Tensor) -> Inputs:
-        """Return what the network reads of numbers z [n, d_num] (NaN where missing) and category ids [n, d_cat]."""
-        return self.waved(numbers_of(z), ids)
+        """Return what the network reads of numbers z [n, d_num] (NaN where missing) and category ids [n, d_cat].
+
+        With flags in any case: without them a row's last bits would depend on what other rows miss.
+        """
+        return self.waved(numbers_of(z, flagged=True), ids)
 
     def waved(self, numbers: Tensor, ids: Tensor) -> Inputs:
         """Return what the network reads, waves besides, of `numbers_of` numbers and of category ids [n, d_cat]."""
@@ -164,12 +167,10 @@ class Mlp(nn.Module):
         return first
 
 
-def numbers_of(z: Tensor, *, flagged: bool | None = None) -> Tensor:
-    """Return `Inputs.numbers` of z [n, d_num], NaN where missing. `flagged`, if it is known: whether any value is."""
-    missing, one = torch.isnan(z), z.new_ones(len(z), 1)
-    if not (missing.any() if flagged is None else flagged):
-        return torch.cat([one, z], 1)
-    return torch.cat([one, torch.nan_to_num(z), missing.to(z.dtype)], 1)
+def numbers_of(z: Tensor, *, flagged: bool) -> Tensor:
+    """Return `Inputs.numbers` of z [n, d_num], NaN where missing: with flags, or of values none of which is."""
+    one = z.new_ones(len(z), 1)
+    return torch.cat([one, torch.nan_to_num(z), torch.isnan(z).to(z.dtype)] if flagged else [one, z], 1)
 
 
 def _linear(x: Inputs, rows: slice, w: Weights) -> Tensor:
