@@ -11,7 +11,9 @@ from nightfit.render import print_json
 from nightfit.render import show as display
 
 
-def report(output: Path | None, name: str | None, figures: Path | None, path: Path, *, as_json: bool) -> None:
+def report(
+    output: Path | None, name: str | None, figures: Path | None, tensorboard: Path | None, path: Path, *, as_json: bool
+) -> None:
     """Write the page of every model of a pipeline, or of one."""
     config = load(path)
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
@@ -21,12 +23,20 @@ def report(output: Path | None, name: str | None, figures: Path | None, path: Pa
     from nightfit.report.lifepage import figures as drawn
     from nightfit.report.lifepage import lives
 
-    models = [Life.of(model, lineage) for model, lineage in lineages(config, name).items()]
+    manifests = {model: [*lineage.newest_first()][::-1] for model, lineage in lineages(config, name).items()}
+    models = [Life.of(model, of_model) for model, of_model in manifests.items()]
     target = output or Path(f"{config.name}.html")
     write_page(lives(config.name, models), target, "--output")
     written = save(drawn(models), figures) if figures is not None else []
+    events = []
+    if tensorboard is not None:
+        from nightfit.tracking.events import write_events
+
+        events = [write_events(of_model, tensorboard / model) for model, of_model in manifests.items()]
     if as_json:
         told = {model.name: model.to_json() for model in models}
-        print_json({"report": str(target), "figures": [str(each) for each in written], "models": told})
+        files = {"figures": [*map(str, written)], "events": [*map(str, events)]}
+        print_json({"report": str(target), **files, "models": told})
         return
-    display(f"report: {target}", *([f"figures: {figures}"] if figures is not None else []))
+    places = {"report": target, "figures": figures, "events": tensorboard}
+    display(*(f"{what}: {where}" for what, where in places.items() if where is not None))

@@ -30,6 +30,9 @@ def report(
     ] = None,
     model: OnlyModel = None,
     figures: Figures = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", metavar="DIR", help="Write events for TensorBoard there besides.")
+    ] = None,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -39,7 +42,7 @@ def report(
     """
     from nightfit import reporting
 
-    reporting.report(output, model, figures, config, as_json=as_json)
+    reporting.report(output, model, figures, tensorboard, config, as_json=as_json)
 
 
 def show(

@@ -12,7 +12,6 @@ from nightfit.report.result import Point, rolling, smoothing
 
 if TYPE_CHECKING:
     from nightfit.checkpoint import Manifest
-    from nightfit.store import Lineage
 
 FATES = ("learned", "held_out", "rejected", "duplicate", "excluded")
 """Where a row that was read ends; `pending` rows are counted when they have ended."""
@@ -74,9 +73,8 @@ class Life:
     versions: Sequence[Version]
 
     @classmethod
-    def of(cls, name: str, lineage: Lineage) -> Life:
-        """Read every manifest of a lineage."""
-        manifests = [entry.manifest for entry in lineage.entries() if entry.manifest]
+    def of(cls, name: str, manifests: Sequence[Manifest]) -> Life:
+        """Take what the manifests of a lineage say, oldest first."""
         heads = [m for m in manifests if m.status == "accepted"]
         schema: Any = manifests[-1].state["schema"] if manifests else {}
         task = str(schema.get("task") or "classification")

@@ -1,1 +1,1 @@
-"""Telling MLflow of every version: parameters, scores, rows, verdict, and the model as its ONNX flavour."""
+"""Versions logged elsewhere, by figures of their manifests: as runs in MLflow, as events for TensorBoard."""
