@@ -250,7 +250,7 @@ def test_a_full_disk_is_a_finding(home: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_package_too_old_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version below the least that nightfit names is said with the command that mends it."""
-    monkeypatch.setattr(doctor, "requires", lambda _: ["numpy>=99.1", "torch>=2.10; extra == 'x'"])
+    monkeypatch.setattr(doctor, "requires", lambda _: ["numpy>=99.1,<100", "torch>=2.10; extra == 'x'"])
     check = doctor._package("numpy")
     assert (check.ok, "pip install -U 'numpy>=99.1'" in check.found) == (False, True)
     assert doctor._package("torch").ok
