@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightfit.errors import ConfigError, NightfitError
-from nightfit.inputs import column_hint
+from nightfit.hints import column_hint
 from nightfit.lock import holder
 from nightfit.notify.config import NotifyConfig
 from nightfit.sources.base import SourceConfig, Surroundings, from_environment

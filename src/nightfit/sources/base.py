@@ -153,6 +153,14 @@ class Numbers:
     missing: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is spelled: what separates its columns, and a number's fraction from its whole part."""
+
+    delimiter: str = ","
+    decimal: str = "."
+
+
 @runtime_checkable
 class Expecting(Protocol):
     """A source of text that can read columns straight as numbers, which is faster."""

@@ -207,6 +207,10 @@ _PATIENCE: dict[str, dict[str, int]] = {
 """By driver, how long a server may be silent that has vanished; a long query is none, save for MySQL's."""
 
 
+_OURS = {"postgresql": ("psycopg", "postgres"), "mysql": ("pymysql", "mysql"), "mariadb": ("pymysql", "mysql")}
+"""By database, the driver that an extra of nightfit brings, and the extra."""
+
+
 def _engine(url: sa.URL) -> sa.Engine:
     patience = _PATIENCE.get(url.get_driver_name(), {})
     missing = {name: value for name, value in patience.items() if name not in url.query}
@@ -226,20 +230,32 @@ def _translated(error: Exception, label: str, url: sa.URL, must_be: str) -> Nigh
     for secret in filter(None, (url.password, *(value for name, value in url.query.items() if "pass" in name))):
         fact = fact.replace(str(secret), "***")
     where = _sqlite_path(url) or url.set(query={}).render_as_string(hide_password=True)
-    kind, advice = _kind(error, cause)
+    kind, advice = _kind(error, cause, url)
     return kind(f"{label} must be {must_be} at {where}, however: {fact}; {advice}")
 
 
-def _kind(error: Exception, cause: BaseException) -> tuple[type[NightfitError], str]:
+def _kind(error: Exception, cause: BaseException, url: sa.URL) -> tuple[type[NightfitError], str]:
     if isinstance(cause, sqlite3.Error):
         return _sqlite_kind(cause)
     if isinstance(error, ImportError):
-        return ConfigError, "install the driver that the url names"
+        return ConfigError, _driver(url)
+    if isinstance(error, exc.NoSuchModuleError):
+        return ConfigError, "mend what the url begins with, or install SQLAlchemy's dialect for it"
     if isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
         return TryAgainError, "see that the database is up and lets us in"
     if isinstance(error, exc.DatabaseError) and not isinstance(error, exc.ProgrammingError):
         return DataError, "mend the data"
     return ConfigError, "mend the url, the table or the query"
+
+
+def _driver(url: sa.URL) -> str:
+    """Say how to get a driver: ours, where there is one for the database."""
+    backend = url.get_backend_name()
+    if backend not in _OURS:
+        return "install the driver that the url names"
+    driver, extra = _OURS[backend]
+    install = f"pip install 'nightfit[{extra}]'"
+    return install if url.get_driver_name() == driver else f"say {backend}+{driver}://, and {install}"
 
 
 def _sqlite_kind(cause: sqlite3.Error) -> tuple[type[NightfitError], str]:

@@ -80,6 +80,7 @@ def _file(config: FileConfig, around: Surroundings) -> Source:
         optional=config.optional,
         rotated=config.rotated,
         on_gap=config.on_gap,
+        dialect=config.dialect,
     )
 
 
