@@ -176,7 +176,7 @@ def test_every_unknown_key_is_named() -> None:
         (f'{BASE}[[sources]]\nurl = ""\n', "a source's url must be a path or a URL, however one is empty"),
         (
             f'{BASE}{SOURCE}table = "t"\n',
-            "unknown key 'sources[0].table'; the keys here are decimal, delimiter, name, on_gap, optional, rotated, url",
+            "unknown key 'sources[0].table'; the keys here are decimal, delimiter, name, on_gap, optional, rotated",
         ),
         (
             f'{BASE}[[sources]]\nurl = "sqlite:///a.db"\n',
