@@ -54,7 +54,7 @@ class SqlConfig(SourceConfig):
 
     def __post_init__(self) -> None:
         if bool(self.table) == bool(self.query):
-            raise ValueError("a database source needs a table or a query, however it has both or none")
+            raise ValueError("a database source needs a table or a query, however it has both or none; set one")
         if self.overlap_rows < 0:
             raise ValueError(f"overlap_rows must be at least 0, however it is {self.overlap_rows}")
 
@@ -159,7 +159,7 @@ class RedisConfig(SourceConfig):
 
     def __post_init__(self) -> None:
         if not self.stream:
-            raise ValueError("a redis source needs a stream, however it names none")
+            raise ValueError("a redis source needs a stream, however it names none; set stream")
 
     @property
     def part(self) -> str:
@@ -182,7 +182,7 @@ class NatsConfig(SourceConfig):
 
     def __post_init__(self) -> None:
         if not self.stream:
-            raise ValueError("a nats source needs a stream, however it names none")
+            raise ValueError("a nats source needs a stream, however it names none; set stream")
 
     @property
     def part(self) -> str:

@@ -207,6 +207,9 @@ _PATIENCE: dict[str, dict[str, int]] = {
 """By driver, how long a server may be silent that has vanished; a long query is none, save for MySQL's."""
 
 
+_NO_RIGHT, _NO_RIGHTS = "42501", (1044, 1142, 1143)
+"""What PostgreSQL, and what MySQL calls a user without the right to read there."""
+
 _OURS = {"postgresql": ("psycopg", "postgres"), "mysql": ("pymysql", "mysql"), "mariadb": ("pymysql", "mysql")}
 """By database, the driver that an extra of nightfit brings, and the extra."""
 
@@ -214,7 +217,14 @@ _OURS = {"postgresql": ("psycopg", "postgres"), "mysql": ("pymysql", "mysql"), "
 def _engine(url: sa.URL) -> sa.Engine:
     patience = _PATIENCE.get(url.get_driver_name(), {})
     missing = {name: value for name, value in patience.items() if name not in url.query}
-    return sa.create_engine(url, poolclass=sa.NullPool, connect_args=missing)
+    if "read_timeout" not in missing:
+        return sa.create_engine(url, poolclass=sa.NullPool, connect_args=missing)
+    # pymysql's connect_timeout ends with the TCP connection, and what answers there may be no MySQL that ever greets
+    engine = sa.create_engine(
+        url, poolclass=sa.NullPool, connect_args={**missing, "read_timeout": missing["connect_timeout"]}
+    )
+    sa.event.listen(engine, "connect", lambda made, _: setattr(made, "_read_timeout", missing["read_timeout"]))
+    return engine
 
 
 def _for_reading(connection: sa.Connection) -> sa.Connection:
@@ -239,10 +249,16 @@ def _kind(error: Exception, cause: BaseException, url: sa.URL) -> tuple[type[Nig
         return _sqlite_kind(cause)
     if isinstance(error, ImportError):
         return ConfigError, _driver(url)
-    if isinstance(error, exc.NoSuchModuleError):
-        return ConfigError, "mend what the url begins with, or install SQLAlchemy's dialect for it"
-    if isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
-        return TryAgainError, "see that the database is up and lets us in"
+    if isinstance(error, exc.DBAPIError):
+        return _server_kind(error, cause)
+    return ConfigError, "mend the url, the table or the query"
+
+
+def _server_kind(error: exc.DBAPIError, cause: BaseException) -> tuple[type[NightfitError], str]:
+    if getattr(cause, "sqlstate", None) == _NO_RIGHT or next(iter(cause.args), None) in _NO_RIGHTS:
+        return ConfigError, "let the url's user read it (GRANT SELECT)"
+    if isinstance(error, exc.OperationalError | exc.InterfaceError):
+        return TryAgainError, "see that it is up, and that host, port, database, user and password are right in the url"
     if isinstance(error, exc.DatabaseError) and not isinstance(error, exc.ProgrammingError):
         return DataError, "mend the data"
     return ConfigError, "mend the url, the table or the query"
