@@ -96,3 +96,13 @@ def test_init_looks_with_the_password_and_writes_it_nowhere(
     assert json.loads(done.out)["environment"] == []
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     assert not kept
+
+
+def test_an_at_sign_in_a_password_is_said_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nightfit: Callable[..., Any]
+) -> None:
+    """What stands between two @ is the rest of a password: no message has it, nor is it taken for a host."""
+    monkeypatch.chdir(tmp_path)
+    done = nightfit("init", "postgresql+psycopg://me:one@two@127.0.0.1:1/db", "--table", "t")
+    assert (done.code, "write @ : / ? as %40" in done.err) == (78, True)
+    assert "two" not in done.err

@@ -176,6 +176,10 @@ def parse_url(url: str, root: Path, *, writable: bool = False) -> sa.URL:
     except (exc.ArgumentError, ValueError):
         rule = "the url of a database must look like dialect://user:password@host/database"
         raise ConfigError(f"{rule}, however it does not; mend it") from None
+    if "@" in (parsed.host or ""):  # its part before the @ is the rest of a password, which no message may show
+        raise ConfigError(
+            "an @ within a url's user or password must be %40, however one is not; write @ : / ? as %40 %3A %2F %3F"
+        )
     if parsed.get_backend_name() != "sqlite":
         return parsed
     if parsed.database in (None, "", ":memory:"):
