@@ -186,7 +186,7 @@ def test_a_long_history_is_learned_night_by_night(
         (["bogus"], 2, "No such command"),
         (["log", "--bogus"], 2, "No such option"),
         (["show"], 2, "Missing argument"),
-        (["show", "one"], 2, "integer"),
+        (["show", "one"], 2, "valid int"),
         (["init"], 2, "Missing argument"),
         (["show", "7"], 65, "7 is not among those it has: 1"),
         (["train", "--model", "forest"], 78, "--model must name one of deep, linear"),

@@ -173,10 +173,17 @@ def test_every_unknown_key_is_named() -> None:
         (f"{BASE}{SOURCE}[models.deep]\nn_epochs = 0\n", "n_epochs must be at least 1, however it is 0"),
         (f'{BASE}{SOURCE}[models.linear]\nestimator = "svm"\n', "estimator must be one of sgd, pa, gnb, "),
         (f"{BASE}{SOURCE}{SOURCE}", "sources must have different names, however 'a.csv' stands twice; set name"),
+        (f'{BASE}[[sources]]\nurl = "postgres://h/x"\ntable = "t"\n', "did you mean postgresql://?"),
+        (
+            f'{BASE}[[sources]]\nurl = "amqp://h/x"\n',
+            "a scheme that is known (http, https, kafka, mariadb, mssql, mysql",
+        ),
+        (f'{BASE}{SOURCE}delimiter = ";;"\n', """delimiter must be one character such as "," ";" or "\\t", however"""),
+        (f'{BASE}{SOURCE}decimal = ";"\n', "decimal must be '.' or ',', however it is ';'"),
         (f'{BASE}[[sources]]\nurl = ""\n', "a source's url must be a path or a URL, however one is empty"),
         (
             f'{BASE}{SOURCE}table = "t"\n',
-            "unknown key 'sources[0].table'; the keys here are name, on_gap, optional, rotated, url",
+            "unknown key 'sources[0].table'; the keys here are decimal, delimiter, name, on_gap, optional, rotated",
         ),
         (
             f'{BASE}[[sources]]\nurl = "sqlite:///a.db"\n',

@@ -173,8 +173,10 @@ def test_a_source_without_its_library_or_secret(
             '"data.csv"',
             '"postgresql+psycopg://me:s3cret@127.0.0.1:1/x"\ntable = "t"',
             "source postgresql",
-            "up and lets",
+            "see that it is up, and that host, port",
         ),
+        ('"data.csv"', '"mysql://me:s3cret@h/x"\ntable = "t"', "source mysql", "say mysql+pymysql://, and pip install"),
+        ('"data.csv"', '"broken.jsonl"', "source broken.jsonl", "of the first 2 none is: "),
         ('"data.csv"', '"mssql+pyodbc://me:s3cret@h/x"\ntable = "t"', "source mssql", "install"),
         ('target = "bought"', 'target = "boght"', "source data.csv", "did you mean 'bought'?"),
         ('key = "id"', 'key = "di"', "source data.csv", "key must be a column, however 'di' is not there"),
@@ -193,6 +195,7 @@ def test_what_will_not_work_is_said_with_what_to_do(  # noqa: PLR0917 - fixtures
     """Sources out of reach, missing columns, a key that repeats, who cannot be told, a store that is none."""
     path = home / "configs" / "nightfit.toml"
     path.write_text(path.read_text().replace(old, new))
+    (home / "broken.jsonl").write_text("[1]\n[2]\n")
     done = nightfit("doctor", "--json")
     bad = [check for check in json.loads(done.out)["checks"] if not check["ok"]]
     assert done.code == 78
@@ -250,7 +253,7 @@ def test_a_full_disk_is_a_finding(home: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_package_too_old_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version below the least that nightfit names is said with the command that mends it."""
-    monkeypatch.setattr(doctor, "requires", lambda _: ["numpy>=99.1", "torch>=2.10; extra == 'x'"])
+    monkeypatch.setattr(doctor, "requires", lambda _: ["numpy>=99.1,<100", "torch>=2.10; extra == 'x'"])
     check = doctor._package("numpy")
     assert (check.ok, "pip install -U 'numpy>=99.1'" in check.found) == (False, True)
     assert doctor._package("torch").ok

@@ -12,7 +12,9 @@ import pytest
 
 from nightfit.config import TABLES, load
 from nightfit.described import keys_of
+from nightfit.dialects import dialect_of
 from nightfit.learners.base import KINDS
+from nightfit.sources.base import Dialect
 from nightfit.sources.configs import FileConfig, SqlConfig
 from nightfit.toplevel import TopConfig
 
@@ -145,7 +147,6 @@ def test_a_folder_whose_files_differ(here: Path, nightfit: Callable[..., Any]) -
     ("text", "options", "code", "said"),
     [
         ("id,y\n1,a\n", ["--target", "Y"], 65, "did you mean 'y'?"),
-        ("id;y\n1;a\n", ["--target", "y"], 65, "these seem to be by ';'"),
         ("id,y\n1,\n", ["--target", "y"], 65, "the target must have values"),
         ("id,y\n", ["--target", "y"], 65, "init needs rows"),
         ("", ["--target", "y"], 65, "it is empty"),
@@ -165,6 +166,78 @@ def test_what_cannot_be_guessed_from_is_said_in_a_line(  # noqa: PLR0917 - fixtu
     assert said in done.err
     assert done.err.count("\n") == 1
     assert not CONFIG.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "scheme"),
+    [("https://me:s3cret@h/rows", "https"), ("kafka://h:1/t", "kafka"), ("redis://:s3cret@h", "redis")],
+)
+def test_what_is_neither_file_nor_database_is_named(
+    here: Path, nightfit: Callable[..., Any], url: str, scheme: str
+) -> None:
+    """Init cannot look at an API or a broker, and says what to do instead, without the url's secrets."""
+    assert here
+    done = nightfit("init", url)
+    assert (done.code, f"however this is {scheme}://; let it look" in done.err) == (2, True)
+    assert "s3cret" not in done.err
+
+
+EUROPEAN = "id;price;place;day;bought\r\n" + "".join(
+    f'{i};{i % 50},{i % 10}0;"Köln; Süd";2026-03-01;{"ja" if i % 50 > 20 else "nein"}\r\n' for i in range(600)
+)
+
+
+def test_semicolons_and_decimal_commas_are_guessed_and_written(here: Path, nightfit: Callable[..., Any]) -> None:
+    """What init writes reads the file: nights, doctor and predict take the config's word for how CSV is spelled."""
+    (here / "eu.csv").write_bytes(EUROPEAN.encode("utf-8-sig"))
+    done = nightfit("init", "eu.csv", "--target", "bought")
+    assert "it cuts all of the first 601 lines into 5 columns" in done.out
+    assert "the numbers of 'price' have it" in done.out
+    assert load(CONFIG).dialect == Dialect(";", ",")
+    assert nightfit("train", "--model", "linear").code == 0
+    log = json.loads(nightfit("log", "--json").out)["models"]["linear"][0]["rows"]
+    assert (log["read"], log["rejected"]) == (600, 0)
+    done = nightfit("predict", "eu.csv", "--model", "linear", "-o", "out.csv")
+    assert (done.code, done.err) == (0, "")
+    first = (here / "out.csv").read_text().splitlines()[12]
+    assert first.startswith('"11","11.10","Köln; Süd","2026-03-01","nein",')
+    done = nightfit("compare", "eu.csv", "--config", CONFIG, "--night-rows", "200", "--models", "linear", "--jobs", "1")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_night_guesses_no_delimiter(here: Path, nightfit: Callable[..., Any]) -> None:
+    """Where the config does not say that a file has semicolons, the error names the option."""
+    (here / "eu.csv").write_text(EUROPEAN)
+    assert nightfit("init", "data.csv", "--target", "bought").code == 0
+    CONFIG.write_text(CONFIG.read_text().replace('"data.csv"', '"eu.csv"'))
+    done = nightfit("train", "--model", "linear")
+    assert (done.code, """seem to be separated by ';': say delimiter = ";" in""" in done.err) == (65, True), done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "dialect"),
+    [
+        ("a\tb\n1,5\tx\n2\ty\n", Dialect("\t", ",")),
+        ("a|b\n1.5|x\n", Dialect("|")),
+        ("a;b\n1.5;x\n1,5;y\n", Dialect(";")),
+        ("a,b\n1;2,x\n3;4,y\n", Dialect()),
+        ('a,"b;c;d"\n1,x\n', Dialect()),
+        ("a;b,c;d\n1;2,5;3\n", Dialect(";", ",")),
+        ("a;b\n1;2\n3\n", Dialect()),
+        ("a\n1\n", Dialect()),
+        ("", Dialect()),
+    ],
+)
+def test_the_dialect_is_what_cuts_all_lines_alike(tmp_path: Path, text: str, dialect: Dialect) -> None:
+    """A delimiter is guessed where every line has as many columns, a decimal comma where a column has no other."""
+    (tmp_path / "x.csv").write_text(text)
+    assert dialect_of(tmp_path / "x.csv")[0] == dialect
+
+
+def test_the_dialect_of_what_is_no_csv_is_the_default(tmp_path: Path) -> None:
+    """Neither a file that is not there nor JSON lines are looked at."""
+    (tmp_path / "x.jsonl").write_text('{"a;b": 1}\n')
+    assert dialect_of(tmp_path / "x.jsonl") == dialect_of(tmp_path / "none.csv") == (Dialect(), {})
 
 
 def test_a_database_needs_one_table_and_an_order(here: Path, nightfit: Callable[..., Any]) -> None:

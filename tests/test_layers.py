@@ -11,7 +11,7 @@ SRC = Path(__file__).parents[1] / "src" / "nightfit"
 
 LAYERS = [
     ["__init__", "ahead", "duration", "errors", "jsontypes", "lines", "tomltext", "values"],
-    ["atomic", "disk", "names", "tables"],
+    ["atomic", "disk", "hiding", "hints", "names", "tables"],
     ["described"],
     ["batch", "device", "notify.config", "sources.base", "toplevel", "tracking.config"],
     ["checkpoint"],
@@ -25,7 +25,7 @@ LAYERS = [
     ["learners", "sources"],
     ["drift", "fates"],
     ["pending", "settling"],
-    ["cleaning", "guesses", "inputs", "model"],
+    ["cleaning", "dialects", "guesses", "inputs", "model"],
     ["following", "lock", "segments"],
     ["outputs"],
     ["versions"],

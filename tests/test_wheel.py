@@ -23,8 +23,8 @@ from shop import CONFIG, ROW, Client, rows
 pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).parents[1]
-MOST_PACKAGES = 32
-"""Beyond torch and what torch itself asks for. The mark is 30: typer brings pydantic by now, which is four packages."""
+MOST_PACKAGES = 30
+"""Beyond torch and what torch itself asks for."""
 
 CONSUMER = """
 import numpy as np

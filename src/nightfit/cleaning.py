@@ -6,8 +6,7 @@ schema to encode; `settling` then finds duplicates and conflicts over the whole 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from nightfit.ahead import map_ahead
 from nightfit.batch import Array
 from nightfit.errors import DataError
 from nightfit.fates import CleanNight, CleanPart, Fate, Hashes, Reject, Rejects
+from nightfit.hints import column_hint
 from nightfit.identity import hash_positions, hash_text, hash_word, mix
 from nightfit.kinds import as_text, infer_kind, is_quantity, parse, whole
 from nightfit.known import Known
@@ -278,13 +278,8 @@ def _check_target(increment: Increment, rules: Rules, delivered: Mapping[str, se
     part = increment.parts[0]
     raise DataError(
         f"the target '{rules.target}' must be a column of a source, however {part.place} has none; "
-        f"{_hint(rules.target, part.names)}"
+        f"{column_hint(rules.target, part.names)}"
     )
-
-
-def _hint(name: str, names: Sequence[str]) -> str:
-    near = get_close_matches(name, names, 1)
-    return f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names)}"
 
 
 def has_only_labels(part: Part, rules: Rules) -> bool:
@@ -305,10 +300,10 @@ def _check_columns(part: Part, schema: Schema, rules: Rules, delivered: set[str]
         return
     for name in set(rules.key) - set(names):
         rule = f"the key '{name}' must be a column of every source"
-        raise DataError(f"{rule}, however {part.place} has none; {_hint(name, names)}")
+        raise DataError(f"{rule}, however {part.place} has none; {column_hint(name, names)}")
     if rules.target not in names and (rules.target in delivered or not rules.waits):
         rule = f"the target '{rules.target}' must be a column of every source"
-        raise DataError(f"{rule}, however {part.place} has none; {_hint(rules.target, names)}")
+        raise DataError(f"{rule}, however {part.place} has none; {column_hint(rules.target, names)}")
     missing = sorted(delivered - set(names) - set(rules.schema.drop))
     if missing and rules.schema.on_missing_column == "stop":
         raise DataError(

@@ -15,7 +15,7 @@ from nightfit.comparing import Asked, rehearse, run, tell
 from nightfit.config import Config, ModelConfig, load, parse, short_named
 from nightfit.errors import REFUSED, ConfigError, LockedError, NightfitError, UsageError
 from nightfit.history import lineages, pick, score_names
-from nightfit.inputs import Typed
+from nightfit.inputs import Typed, files_of
 from nightfit.learners.base import ESTIMATORS, REFERENCES
 from nightfit.lock import writer_lock
 from nightfit.notify.tell import notify
@@ -23,6 +23,9 @@ from nightfit.notify.told import ModelTold, Told
 from nightfit.ranks import join, place
 from nightfit.render import print_json, show, status, table
 from nightfit.schema import TASKS
+from nightfit.sources.base import Dialect, from_environment
+from nightfit.sources.configs import FileConfig, SqlConfig
+from nightfit.sources.make import kind_of
 from nightfit.tracking.track import track
 
 if TYPE_CHECKING:
@@ -42,15 +45,20 @@ def _now() -> datetime:
 
 def init(data: str, target: str | None, table_name: str, name: str, path: Path, *, force: bool, as_json: bool) -> None:
     """Look at the data and write a config."""
+    from nightfit.hiding import hide
     from nightfit.init import config_text, look
 
     if path.exists() and not force:
         raise ConfigError(
             f"init writes a new config, however {path} is there; name another with --config, or say --force"
         )
+    _check_kind(data)
     table_name = table_name or _only_table(data)
-    with closing(Typed(data, table_name).read(None, lambda _: None)) as chunks:
-        guess = look(chunks, data=data, table=table_name, target=target, name=name)
+    dialect, reasons = _dialect(data)
+    hidden = hide(data, name or table_name)
+    with closing(Typed(data, table_name, dialect).read(None, lambda _: None)) as chunks:
+        guess = look(chunks, data=hidden.url, table=table_name, target=target, name=name)
+    guess = replace(guess, dialect=dialect, reasons=guess.reasons | reasons, environment=tuple(hidden.secrets))
     text = config_text(guess, _root(path.parent))
     parse(tomllib.loads(text), path.parent)  # what we write must be legal
     try:
@@ -64,13 +72,31 @@ def init(data: str, target: str | None, table_name: str, name: str, path: Path, 
         _print_guess(guess, path)
 
 
+def _check_kind(data: str) -> None:
+    """Raise `UsageError` for what is neither a file nor a database."""
+    if not issubclass(kind_of(data).config, FileConfig | SqlConfig):
+        raise UsageError(
+            f"init looks at files and databases, however this is {data.partition('://')[0]}://; let it look at some "
+            "rows in a file of JSON lines, then write [[sources]] as docs/sources.md has it"
+        )
+
+
+def _dialect(data: str) -> tuple[Dialect, dict[str, str]]:
+    """Guess how the first file of DATA spells CSV, with the reasons."""
+    if "://" in data:
+        return Dialect(), {}
+    from nightfit.dialects import dialect_of
+
+    return dialect_of(files_of(data)[0])
+
+
 def _only_table(data: str) -> str:
     """Return the one table of a database; "" for what is no database."""
     if "://" not in data:
         return ""
     from nightfit.sources.database import tables_at
 
-    there = tables_at(data, Path.cwd())
+    there = tables_at(from_environment(data, "the url"), Path.cwd())
     if len(there) != 1:
         names = ", ".join(there) or "none"
         raise UsageError(f"init reads one table, however the database has {names}; name one with --table")
@@ -85,9 +111,15 @@ def _print_guess(guess: Guess, path: Path) -> None:
         table(("column", "kind", "missing"), rows, left=("column", "kind")),
     )
     found = {"target": guess.target, "key": guess.key, "cursor": ", ".join(guess.cursor), "night": guess.night}
+    found |= {name: repr(value) for name, value in asdict(guess.dialect).items()}
     reasons = [[what, found[what], why] for what, why in guess.reasons.items()]
     show(table(("guessed", "", "because"), reasons, left=("guessed", "", "because")))
     option = "" if path == Path("configs/nightfit.toml") else f" --config {path}"
+    for variable in guess.environment:
+        show(
+            f"{path} has ${{{variable}}} where the url had a secret; set it before a night runs, to what was typed "
+            f"there: export {variable}='...'"
+        )
     show(f"wrote {path}; look it over, then run: nightfit train{option}")
 
 
@@ -242,13 +274,13 @@ def compare(
     title = data or config.name
     if asked.history:
         assert parsed
-        identity = Typed(data, table_name).identity() if data else str(config.root)
+        identity = Typed(data, table_name, config.dialect).identity() if data else str(config.root)
         result = rehearse(_as_trained(config, data, table_name, path), parsed, asked, identity)
         return tell(result, asked.report, as_json=as_json)
     around = Surroundings(config.rules.key, config.rules.target, config.root)
     sources: list[Source] = [make_source(source, around) for source in config.sources]
     if data is not None:
-        sources = [Typed(data, table_name)]
+        sources = [Typed(data, table_name, config.dialect)]
     result = run(config, sources, parsed or by_log, asked, typed, title)
     return tell(result, asked.report, as_json=as_json)
 
@@ -259,7 +291,7 @@ def _as_trained(config: Config, data: str | None, table_name: str, path: Path | 
     rules = replace(config.rules, schema=replace(config.rules.schema, on_missing_column=on_missing))
     if data is None:
         return replace(config, rules=rules)
-    source = {"url": data} | ({"table": table_name} if table_name else {})
+    source = {"url": data} | (asdict(config.dialect) if "://" not in data else {"table": table_name})
     document = {"name": config.name, "target": rules.target, "sources": [source]}
     return replace(config, rules=rules, sources=parse(document, Path.cwd()).sources, root=Path.cwd())
 

@@ -29,7 +29,8 @@ from nightfit.lines import Place, lines_of, nearest_line
 from nightfit.names import NAME, is_import_path
 from nightfit.notify.config import NotifyConfig
 from nightfit.schema import Rules, SchemaConfig
-from nightfit.sources.base import SourceConfig
+from nightfit.sources.base import Dialect, SourceConfig
+from nightfit.sources.configs import FileConfig
 from nightfit.sources.make import kind_of
 from nightfit.tables import build
 from nightfit.toplevel import StoreConfig, TopConfig
@@ -63,6 +64,11 @@ class Config:
     gate: GateConfig = field(default_factory=GateConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     mlflow: MlflowConfig = field(default_factory=MlflowConfig)
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the first source of files spells CSV, which is how other files are expected to."""
+        return next((source.dialect for source in self.sources if isinstance(source, FileConfig)), Dialect())
 
 
 TABLES: dict[str, type] = {

@@ -66,7 +66,7 @@ def _least(name: str) -> str:
         needed = requires("nightfit") or []
     except PackageNotFoundError:
         return ""
-    found = (re.fullmatch(r"([\w-]+)>=([\d.]+)", text) for text in needed)
+    found = (re.fullmatch(r"([\w-]+)>=([\d.]+)(?:,[^;]*)?", text) for text in needed)
     return next((match[2] for match in found if match and match[1].lower() == name.lower()), "")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,11 @@ from nightfit.config import TABLES
 from nightfit.described import keys_of
 from nightfit.errors import DataError, UsageError
 from nightfit.guesses import Looked, cursor_of, key_of, night_of, target_of
-from nightfit.inputs import column_hint
+from nightfit.hints import column_hint
 from nightfit.kinds import as_text, infer_kind, is_quantity
 from nightfit.learners.base import KINDS
 from nightfit.schema import Schema
+from nightfit.sources.base import Dialect
 from nightfit.sources.make import kind_of
 from nightfit.tomltext import toml
 from nightfit.toplevel import TopConfig
@@ -37,7 +38,8 @@ class Guess:
     """What was found. `kinds` has every column; `missing` the share of its rows that hold no value.
 
     `cursor` is what a database's table is read in the order of; `night` what cuts a history into nights, as options of
-    `train`; `reasons` why target, key, cursor and night are what they are, in words.
+    `train`; `reasons` why target, key, cursor and night are what they are, in words. `environment` names what stands in
+    place of the secrets that `data` was typed with.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Guess:
     n_classes: int
     n_rows: int
     reasons: dict[str, str]
+    dialect: Dialect = Dialect()  # noqa: RUF009 - frozen
+    environment: tuple[str, ...] = ()
 
 
 def look(chunks: Iterator[Chunk], *, data: str, table: str, target: str | None, name: str = "") -> Guess:
@@ -135,9 +139,10 @@ def config_text(guess: Guess, root: str) -> str:
         )
     texts = [c for c, kind in guess.kinds.items() if kind == "categorical" and c not in {guess.target, guess.key}]
     top = {"name": guess.name, "target": guess.target, "task": guess.task} | ({"key": guess.key} if guess.key else {})
-    source = {"url": guess.data} | ({"table": guess.table, "cursor": list(guess.cursor)} if is_database else {})
+    table, spelled = {"table": guess.table, "cursor": list(guess.cursor)}, asdict(guess.dialect)
+    source = {"url": guess.data} | (table if is_database else {k: v for k, v in spelled.items() if k in guess.reasons})
     notes = {"target": guess.reasons["target"], "task": _why(guess), "key": guess.reasons["key"]}
-    notes |= {"cursor": guess.reasons.get("cursor", "")}
+    notes |= {name: guess.reasons.get(name, "") for name in ("cursor", "delimiter", "decimal")}
     history = f"nightfit train {guess.night}" if guess.night else "nightfit train"
     return "\n".join(
         [

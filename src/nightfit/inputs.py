@@ -6,13 +6,13 @@ Unlike a night's sources these are taken for complete: a last line without a new
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from nightfit.errors import DataError, UsageError
+from nightfit.sources.base import Dialect, from_environment
 from nightfit.sources.listing import KINDS, find
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Typed:
-    """DATA or INPUT of the command line: what was typed, and the table if it is a database's URL."""
+    """DATA or INPUT of the command line: what was typed, the table if it is a database's URL, how CSV is spelled."""
 
     name: str
     table: str = ""
+    dialect: Dialect = Dialect()  # noqa: RUF009 - frozen
 
     def read(self, after: Cursor | None, note: Callable[[str], None]) -> Generator[Chunk]:  # noqa: ARG002 - it is whole
         """Yield the rows after a cursor of an earlier reading; raises `GapError` if it has changed since."""
@@ -34,21 +35,23 @@ class Typed:
 
             if not self.table:
                 raise UsageError("a database needs --table, however there is none; name the table")
-            yield from read_table(self.name, table=self.table, root=Path.cwd(), after=after)
+            url = from_environment(self.name, "the url")
+            yield from read_table(url, table=self.table, root=Path.cwd(), after=after)
             return
         from nightfit.sources.files import read_whole
 
-        files = _files(self.name)
+        files = files_of(self.name)
         for path in files[_first(files, after) :]:
-            yield from read_whole(path, note=lambda _: None, after=after if after and _is_of(after, path) else None)
+            start = after if after and _is_of(after, path) else None
+            yield from read_whole(path, note=lambda _: None, after=start, dialect=self.dialect)
 
     def identity(self) -> str:
         """Return a hash that differs from another input's, and from this one's once one of its files has changed.
 
         A table's does not: its cursor tells.
         """
-        names = [] if "://" in self.name else [(str(path), *_stamp(path)) for path in _files(self.name)]
-        return hashlib.sha256(repr((self.name, self.table, str(Path.cwd()), names)).encode()).hexdigest()
+        names = [] if "://" in self.name else [(str(path), *_stamp(path)) for path in files_of(self.name)]
+        return hashlib.sha256(repr((self.name, self.table, self.dialect, str(Path.cwd()), names)).encode()).hexdigest()
 
 
 def _is_of(after: Cursor, path: Path) -> bool:
@@ -67,7 +70,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def _files(data: str) -> list[Path]:
+def files_of(data: str) -> list[Path]:
     """Return the files that DATA names; in the order of their names."""
     if not data:
         raise UsageError("data must be a file, a folder or a database, however its name is empty; name it")
@@ -80,16 +83,3 @@ def _files(data: str) -> list[Path]:
     if not found:
         raise DataError(f"{data} must hold files of {KINDS}, however there is none; mend the path")
     return sorted(found)
-
-
-def column_hint(name: str, there: Collection[str]) -> str:
-    """End a message about a column that is not there with the one that was probably meant."""
-    by_lower = {column.lower(): column for column in there}
-    near = get_close_matches(name.lower(), by_lower, 1)
-    return f"did you mean '{by_lower[near[0]]}'?" if near else f"it has {', '.join(there)}{separator_hint(there)}"
-
-
-def separator_hint(columns: Collection[str]) -> str:
-    """End a message with what is probably wrong if a file has a single column whose name is a whole header."""
-    found = [c for c in ";\t|" if len(columns) == 1 and c in next(iter(columns))]
-    return f" (columns must be separated by commas; these seem to be by {found[0]!r})" if found else ""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightfit.errors import ConfigError, NightfitError
-from nightfit.inputs import column_hint
+from nightfit.hints import column_hint
 from nightfit.lock import holder
 from nightfit.notify.config import NotifyConfig
 from nightfit.sources.base import SourceConfig, Surroundings, from_environment
@@ -21,6 +22,7 @@ from nightfit.sources.make import make_source
 if TYPE_CHECKING:
     from nightfit.config import Config
     from nightfit.schema import Rules
+    from nightfit.sources.base import BadRow
 
 _PATIENCE = {"timeout_s": 5.0, "patience_s": 0.0}
 """Seconds that a source may take here, where a night would wait longer."""
@@ -50,11 +52,20 @@ def source_check(source: SourceConfig, config: Config) -> Check:
         if not is_there:
             return Check(what, False, f"{path} is not there; put it there, or mend the url")
     try:
-        names, table = _first_rows(_hasty(source), Surroundings(config.rules.key, config.rules.target, root))
+        around = Surroundings(config.rules.key, config.rules.target, root, is_look=True)
+        names, table, bad = _first_rows(_hasty(source), around)
     except NightfitError as error:
         return Check(what, False, str(error))
-    if not names:
+    return _rows_check(what, names, table, bad, config)
+
+
+def _rows_check(what: str, names: list[str], table: Any, bad: Sequence[BadRow], config: Config) -> Check:  # noqa: ANN401
+    if not names and not bad:
         return Check(what, True, "it can be read, and has no rows yet")
+    if bad and not table.num_rows:
+        return Check(
+            what, False, f"its rows must be readable, however of the first {len(bad):,} none is: {bad[0].reason}"
+        )
     wrong = _missing(names, config) or _doubtful_key(table, config.rules)
     return Check(what, not wrong, wrong or f"{table.num_rows:,} rows looked at, {len(names)} columns")
 
@@ -71,10 +82,10 @@ def _hasty(source: SourceConfig) -> SourceConfig:
     return replace(source, **short)
 
 
-def _first_rows(source: SourceConfig, around: Surroundings) -> tuple[list[str], Any]:
+def _first_rows(source: SourceConfig, around: Surroundings) -> tuple[list[str], Any, Sequence[BadRow]]:
     with closing(make_source(source, around).read(None, lambda _: None)) as chunks:  # type: ignore[type-var]
         first = next(chunks, None)
-    return ([], None) if first is None else (first.table.column_names, first.table)
+    return ([], None, ()) if first is None else (first.table.column_names, first.table, first.bad)
 
 
 def _missing(names: list[str], config: Config) -> str:

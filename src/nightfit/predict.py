@@ -20,7 +20,8 @@ from nightfit.ahead import N_THREADS, map_ahead
 from nightfit.batch import Array
 from nightfit.cleaning import parse_features
 from nightfit.errors import DataError, GapError
-from nightfit.inputs import Typed, separator_hint
+from nightfit.hints import separator_hint
+from nightfit.inputs import Typed
 from nightfit.outputs.base import Output, Progress
 from nightfit.schema import SchemaConfig
 from nightfit.scorer import Scorer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ def predict(
             "--json prints one object on stdout, however the predictions would go there too; name a file with -o"
         )
     config = load(path)
+    data = replace(data, dialect=config.dialect)
     chosen, rules = pick(config, name), config.rules.schema
     loaded, where = _version(config, chosen, version, device)
     what: dict[str, Json] = {

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from nightfit.errors import DataError
 from nightfit.sources import blocks as blocks_module
+from nightfit.sources.base import Dialect, Numbers
 from nightfit.sources.blocks import Block, Blocks
 from nightfit.sources.csv import Header, parse, read_header
 
@@ -151,6 +152,56 @@ class TestParse:
         assert records.table.column_names == ["a", "b"]
         assert len(records.table) == 0
         assert len(records.bad) == 2
+
+
+class TestDialect:
+    """Other delimiters than a comma, and a decimal comma."""
+
+    @settings(deadline=None)
+    @given(
+        st.lists(st.lists(st.text(alphabet='",;\t|\n\r a5', max_size=20), min_size=2, max_size=2), max_size=9),
+        st.sampled_from(";\t|"),
+        st.integers(1, 60),
+    )
+    def test_any_text_is_split_as_python_splits_it(self, written: list[list[str]], delimiter: str, size: int) -> None:
+        """Fields that hold delimiters, quotes and line ends come back, whatever the block size."""
+        text = io.StringIO(newline="")
+        csv.writer(text, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows(written)
+        stream = io.BytesIO(text.getvalue().encode())
+        blocks = Blocks(stream.read, place="x.csv", size=size, whole=True, delimiter=delimiter)
+        dialect, got = Dialect(delimiter), list[list[str]]()
+        for block in blocks:
+            table = parse(block, 0, len(block), columns=("a", "b"), row=0, dialect=dialect).table
+            got += [list(values.values()) for values in table.to_pylist()]
+        assert got == written
+
+    def test_a_quote_opens_a_field_after_the_delimiter_alone(self) -> None:
+        """A line end within quotes belongs to the field where the quote follows the delimiter."""
+        data = b'a;"b\nc"\nd,"e;f\n'
+        assert [len(b) for b in Blocks(io.BytesIO(data).read, place="x.csv", whole=True, delimiter=";")] == [2]
+
+    @pytest.mark.parametrize("names", [frozenset(), frozenset({"a"})])
+    def test_a_decimal_comma_becomes_a_point_in_numbers_alone(self, names: frozenset[str]) -> None:
+        """Numbers are the same read as text and read as such; lists, dates and words stay as they are."""
+        data = "1,5;1,2,3\n-,5;05.01.2026\n+2;a,5\n3,5e2;Köln, 5\n;\n1.5;1.234,50\n".encode()
+        block = next(iter(Blocks(io.BytesIO(data).read, place="x.csv", delimiter=";")))
+        dialect, numbers = Dialect(";", ","), Numbers(names, ("",))
+        table = parse(block, 0, len(block), columns=("a", "b"), row=0, numbers=numbers, dialect=dialect).table
+        assert table["b"].to_pylist() == ["1,2,3", "05.01.2026", "a,5", "Köln, 5", "", "1.234,50"]
+        assert table["a"].to_pylist() == ["1.5", "-.5", "+2", "3.5e2", "", "1.5"]
+
+    def test_a_decimal_comma_is_read_straight_as_a_number(self) -> None:
+        """A column that holds numbers alone becomes floats at once."""
+        block = next(iter(Blocks(io.BytesIO(b"1,5;x\n;y\n").read, place="x.csv", delimiter=";")))
+        numbers = Numbers(frozenset({"a"}), ("",))
+        table = parse(block, 0, 2, columns=("a", "b"), row=0, numbers=numbers, dialect=Dialect(";", ",")).table
+        assert table["a"].to_pylist() == [1.5, None]
+
+    def test_the_header_is_split_alike(self) -> None:
+        """A comma is part of a name where the delimiter is another."""
+        stream = io.BytesIO('\ufeffa,b;"c;d"\n1;2\n'.encode())
+        header = read_header(stream, place="x.csv", dialect=Dialect(";"))
+        assert header == Header(("a,b", "c;d"), 13)
 
 
 class TestHeader:

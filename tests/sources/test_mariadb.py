@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from nightfit.errors import GapError, TryAgainError
+from nightfit.errors import ConfigError, GapError, TryAgainError
 from nightfit.sources import database
 from nightfit.sources.sql import SqlSource
 from nightfit.testing import check_source
@@ -199,5 +200,36 @@ def test_a_server_that_goes_away(url: str, db: sa.Connection, monkeypatch: pytes
                 list(again)
             assert PASSWORD not in str(caught.value)
             assert "\n" not in str(caught.value)
+    finally:
+        db.execute(sa.text(f"DROP USER {user}@'%'"))
+
+
+def test_a_server_that_never_greets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What accepts a connection and says nothing is given up after the time for connecting, not that for a query."""
+    monkeypatch.setitem(database._PATIENCE["pymysql"], "connect_timeout", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        started_at = time.monotonic()
+        with pytest.raises(TryAgainError, match=r"timed out\)'\); see that it is up, and that host, port"):
+            list(source(f"mysql+pymysql://root@127.0.0.1:{port}/x").read(None, print))
+    assert time.monotonic() - started_at < 30
+
+
+def test_a_query_may_take_longer_than_connecting(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once connected the server has the time of a query for each answer."""
+    monkeypatch.setitem(database._PATIENCE["pymysql"], "connect_timeout", 1)
+    with database.connected(sa.make_url(url), "x", "readable") as connection:
+        assert connection.execute(sa.text("SELECT SLEEP(1.5)")).scalar() == 0
+
+
+def test_a_user_without_rights(url: str, db: sa.Connection) -> None:
+    """Who may connect and not read is told what to grant."""
+    user = f"nf_{uuid.uuid4().hex[:8]}"
+    name = url.rpartition("/")[2]
+    db.execute(sa.text(f"CREATE USER {user}@'%'"))
+    db.execute(sa.text(f"GRANT INSERT ON {name}.* TO {user}@'%'"))
+    try:
+        with pytest.raises(ConfigError, match=r"let the url's user read it \(GRANT SELECT\)"):
+            list(source(f"mysql+pymysql://{user}@127.0.0.1/{name}").read(None, print))
     finally:
         db.execute(sa.text(f"DROP USER {user}@'%'"))

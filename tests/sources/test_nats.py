@@ -567,6 +567,18 @@ class TestFaults:
         with pytest.raises(ConfigError, match="mend the config or the server's"):
             Night(stream.source(subject="a..b"))
 
+    def test_a_look_makes_nothing(self, stream: Stream, tmp_path: Path) -> None:
+        """Who only looks reads the rows and makes no durable, and still says that one is somebody else's."""
+        stream.add(0, 1)
+        config = NatsConfig(url=URL, name="x", stream=stream.name)
+        look = make_source(config, Surroundings((), "y", tmp_path, is_look=True))
+        assert sum(len(chunk.table) for chunk in look.read(None, print)) == 2
+        assert talk(lambda js: js.consumers_info(stream.name)) == []
+        Night(stream.source(subject="a"))
+        assert [found.name for found in talk(lambda js: js.consumers_info(stream.name))] == ["nightfit"]
+        with pytest.raises(ConfigError, match="set another durable"):
+            list(look.read(None, print))
+
     def test_cursor_of_another_kind(self, stream: Stream) -> None:
         """A cursor of another kind of source is the config's fault."""
         with pytest.raises(ConfigError, match="a source keeps its kind"):

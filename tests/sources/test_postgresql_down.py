@@ -120,8 +120,8 @@ def test_down_during_a_reading(up: Cluster, monkeypatch: pytest.MonkeyPatch, *, 
     cursor = next(reading).cursor_at(100)
     up.control("stop", "-m", "immediate")
     assert "source 'new' must be readable at postgresql+psycopg://postgres:***@127.0.0.1" in failure(reading)
-    assert "see that the database is up" in failure(source(up).read(cursor, print))
-    assert "see that the database is up" in failure(source(up, target="value").look_up([("1",)]))
+    assert "see that it is up, and that host, port" in failure(source(up).read(cursor, print))
+    assert "see that it is up, and that host, port" in failure(source(up, target="value").look_up([("1",)]))
     up.control("start")
     assert sum(len(chunk.table) for chunk in source(up).read(cursor, print)) == 19_900
 

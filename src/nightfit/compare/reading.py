@@ -15,7 +15,7 @@ from nightfit.cleaning import has_only_labels, target_of
 from nightfit.compare.logged import numbered
 from nightfit.compare.nights import Piece
 from nightfit.errors import DataError
-from nightfit.inputs import column_hint
+from nightfit.hints import column_hint
 from nightfit.schema import Rules, Task
 from nightfit.sources.increment import Increment, Part, write_table
 

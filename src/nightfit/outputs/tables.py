@@ -18,6 +18,7 @@ from nightfit.jsontypes import Json
 from nightfit.outputs.base import Output
 from nightfit.outputs.formats import Parquet, schema_of, tables_of
 from nightfit.outputs.pieces import pieces_in
+from nightfit.sources.base import from_environment
 from nightfit.sources.database import connected, find_table, listed, parse_url
 
 OURS = ("prediction", "model_version")
@@ -37,7 +38,7 @@ def to_table(
     `DataError` for a table of anything but predictions, and for one that lacks a column; `TryAgainError` where the
     database cannot be reached.
     """
-    parsed = parse_url(url, Path.cwd(), writable=True)
+    parsed = parse_url(from_environment(url, "the output's url"), Path.cwd(), writable=True)
     with connected(parsed, "the output", "writable") as connection:
         _check(connection, name, OURS)
     deliver = partial(_replace, parsed, name, progress)

@@ -58,11 +58,15 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a source may need to know of its pipeline: the key's columns, the target, where relative paths start."""
+    """What a source may need to know of its pipeline: the key's columns, the target, where relative paths start.
+
+    With `is_look` nobody learns what is read: nothing may be made where the rows are.
+    """
 
     key: tuple[str, ...]
     target: str
     root: Path
+    is_look: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,14 @@ class Numbers:
 
     names: frozenset[str] = frozenset()
     missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is spelled: what separates its columns, and a number's fraction from its whole part."""
+
+    delimiter: str = ","
+    decimal: str = "."
 
 
 @runtime_checkable

@@ -30,7 +30,7 @@ RECORD_BYTES = 64 << 20
 """A record longer than this is no record: the file is neither CSV nor JSON lines."""
 
 _CACHED_BYTES = 1 << 18
-_LF, _CR, _COMMA, _QUOTE = b'\n\r,"'
+_LF, _CR, _QUOTE = b'\n\r"'
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Blocks:
     size: int = BLOCK_BYTES
     whole: bool = False
     quoted: bool = True
+    delimiter: str = ","
     n_rest: int = field(default=0, init=False)
 
     def __iter__(self) -> Iterator[Block]:
@@ -92,7 +93,7 @@ class Blocks:
         yield _block(offset, rest, np.array([len(rest)], np.int64))
 
     def _scan(self, data: bytes) -> _Scan:
-        return _scan(data) if self.quoted else _scan_lines(data)
+        return _scan(data, ord(self.delimiter)) if self.quoted else _scan_lines(data)
 
     def _check(self, data: bytes, scan: _Scan, row: int) -> None:
         swallowed = scan.first_swallowing(len(data))
@@ -130,13 +131,13 @@ class _Scan:
         return None
 
 
-def _scan(data: bytes) -> _Scan:
+def _scan(data: bytes, delimiter: int) -> _Scan:
     """Find the ends of records in data that starts at the start of one."""
     array = np.frombuffer(data, np.uint8)
     line_ends = _ends(array)
     if b"\r" in data:
         line_ends = np.sort(np.concatenate([line_ends, _bare_cr_ends(array)]))
-    opens, closes = _quoted(array) if b'"' in data else (line_ends[:0], line_ends[:0])
+    opens, closes = _quoted(array, delimiter) if b'"' in data else (line_ends[:0], line_ends[:0])
     inside = np.searchsorted(opens, line_ends) != np.searchsorted(closes, line_ends)
     return _Scan(opens, closes, line_ends, line_ends[~inside])
 
@@ -161,7 +162,7 @@ def _bare_cr_ends(array: Codes) -> Offsets:
     return bare
 
 
-def _quoted(array: Codes) -> tuple[Offsets, Offsets]:
+def _quoted(array: Codes, delimiter: int) -> tuple[Offsets, Offsets]:
     """Find where quoted stretches open and close: every other quote, unless some stand for themselves.
 
     A doubled quote inside a field counts as closing and opening again, which changes nothing for line ends.
@@ -169,14 +170,14 @@ def _quoted(array: Codes) -> tuple[Offsets, Offsets]:
     quotes = np.flatnonzero(array == _QUOTE)
     opens = quotes[0::2]
     before = np.where(opens > 0, array[opens - 1], _LF)
-    if np.isin(before, [_LF, _CR, _COMMA, _QUOTE]).all():
+    if np.isin(before, [_LF, _CR, delimiter, _QUOTE]).all():
         return opens, quotes[1::2]
-    return _quoted_one_by_one(array, quotes)
+    return _quoted_one_by_one(array, quotes, delimiter)
 
 
-def _quoted_one_by_one(array: Codes, quotes: Offsets) -> tuple[Offsets, Offsets]:
+def _quoted_one_by_one(array: Codes, quotes: Offsets, delimiter: int) -> tuple[Offsets, Offsets]:
     """Find the same where some quotes stand for themselves, so that each depends on the one before."""
-    starts_field = np.isin(np.where(quotes > 0, array[quotes - 1], _LF), [_LF, _CR, _COMMA]).tolist()
+    starts_field = np.isin(np.where(quotes > 0, array[quotes - 1], _LF), [_LF, _CR, delimiter]).tolist()
     positions = quotes.tolist()
     opens: list[int] = []
     closes: list[int] = []

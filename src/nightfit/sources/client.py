@@ -98,9 +98,11 @@ class Client:
         wait_s = max(failure.wait_s, backoff_s)
         if wait_s > self._left_s:
             said = f" and said to wait {failure.wait_s:.0f} s" if failure.wait_s > max(self._left_s, 0.0) else ""
+            patience_s = self._config.patience_s
+            when = f"within {patience_s:g} s of patience" if patience_s else "at the first attempt"
             raise TryAgainError(
-                f"{self._endpoint.label} must answer within {self._config.patience_s:g} s of patience, however "
-                f"{failure}{said}; try again later, or raise patience_s"
+                f"{self._endpoint.label} must answer {when}, however {failure}{said}; see that it is up, and that the "
+                "url is right; then try again later, or raise patience_s"
             )
         time.sleep(wait_s)
         self._left_s -= wait_s

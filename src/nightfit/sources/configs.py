@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nightfit.sources.base import SourceConfig
+from nightfit.sources.base import Dialect, SourceConfig
 
 _MAX_KAFKA_TIMEOUT_S = 3_600
 
@@ -17,6 +17,23 @@ class FileConfig(SourceConfig):
 
     rotated: str = ""
     """A glob of the names that a log gets when it is rotated; empty: it is not. Example: `"events.csv.*"`."""
+    delimiter: str = ","
+    """What separates the columns of a CSV file: one character, such as `";"` or `"\\t"` (a tab). `init` guesses it, a
+    night never does. Example: `";"`."""
+    decimal: Literal[".", ","] = "."
+    """What separates a number's fraction in a CSV file. With `","`, `1,5` is read as `1.5`; a point stays one, so that
+    numbers whose thousands are grouped by points must be written without these. Example: `","`."""
+
+    def __post_init__(self) -> None:
+        if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n':
+            raise ValueError(
+                f'delimiter must be one character such as "," ";" or "\\t", however it is {self.delimiter!r}'
+            )
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the CSV files are spelled."""
+        return Dialect(self.delimiter, self.decimal)
 
 
 @dataclass(frozen=True)
@@ -37,7 +54,7 @@ class SqlConfig(SourceConfig):
 
     def __post_init__(self) -> None:
         if bool(self.table) == bool(self.query):
-            raise ValueError("a database source needs a table or a query, however it has both or none")
+            raise ValueError("a database source needs a table or a query, however it has both or none; set one")
         if self.overlap_rows < 0:
             raise ValueError(f"overlap_rows must be at least 0, however it is {self.overlap_rows}")
 
@@ -142,7 +159,7 @@ class RedisConfig(SourceConfig):
 
     def __post_init__(self) -> None:
         if not self.stream:
-            raise ValueError("a redis source needs a stream, however it names none")
+            raise ValueError("a redis source needs a stream, however it names none; set stream")
 
     @property
     def part(self) -> str:
@@ -165,7 +182,7 @@ class NatsConfig(SourceConfig):
 
     def __post_init__(self) -> None:
         if not self.stream:
-            raise ValueError("a nats source needs a stream, however it names none")
+            raise ValueError("a nats source needs a stream, however it names none; set stream")
 
     @property
     def part(self) -> str:

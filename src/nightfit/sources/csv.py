@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from nightfit.errors import DataError
 from nightfit.kinds import as_text, is_plain
-from nightfit.sources.base import BadRow, Numbers
+from nightfit.sources.base import BadRow, Dialect, Numbers
 from nightfit.sources.blocks import Blocks
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ HEADER_BYTES = 64 << 10
 """Read at a time where only the header line is wanted."""
 BOM = b"\xef\xbb\xbf"
 NO_NUMBERS = Numbers()
+PLAIN = Dialect()
+_COMMA_NUMBER = r"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$"
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Records:
     bad: tuple[BadRow, ...]
 
 
-def read_header(stream: Seekable, *, place: str, whole: bool = False) -> Header | None:
+def read_header(stream: Seekable, *, place: str, whole: bool = False, dialect: Dialect = PLAIN) -> Header | None:
     r"""Parse the header line; None where it is still being written (with `whole`: where there is none).
 
     Raises `DataError` for names that are empty, met twice, or not UTF-8.
@@ -59,15 +62,24 @@ def read_header(stream: Seekable, *, place: str, whole: bool = False) -> Header 
     """
     offset = len(BOM) if stream.read(len(BOM)) == BOM else 0
     stream.seek(offset)
-    blocks = Blocks(stream.read, place=place, offset=offset, size=HEADER_BYTES, whole=whole)
+    blocks = Blocks(
+        stream.read, place=place, offset=offset, size=HEADER_BYTES, whole=whole, delimiter=dialect.delimiter
+    )
     for block in filter(len, blocks):
         record = block.data[int(block.starts[0]) : int(block.ends[0])]
-        return Header(_names(record, place), block.offset + int(block.ends[0]))
+        return Header(_names(record, place, dialect), block.offset + int(block.ends[0]))
     return None
 
 
 def parse(
-    block: Block, start: int, stop: int, *, columns: tuple[str, ...], row: int, numbers: Numbers = NO_NUMBERS
+    block: Block,
+    start: int,
+    stop: int,
+    *,
+    columns: tuple[str, ...],
+    row: int,
+    numbers: Numbers = NO_NUMBERS,
+    dialect: Dialect = PLAIN,
 ) -> Records:
     """Split the records [start, stop) of a block into columns of text; `row` is the number of the first.
 
@@ -77,7 +89,8 @@ def parse(
     bad = dict.fromkeys(_not_utf8(block.data, starts, ends), "text must be UTF-8, however this is not")
     index = _others(len(starts), bad)
     misfits: list[tuple[int, int]] = []
-    table = _split(_joined(block.data, starts, ends, index), columns, misfits, numbers) if len(index) else None
+    data = _joined(block.data, starts, ends, index) if len(index) else None
+    table = _split(data, columns, misfits, numbers, dialect) if data else None
     for number, n_fields in misfits:
         reason = f"a record must have {len(columns)} fields like the header, however this one has {n_fields}"
         bad[int(index[number])] = reason
@@ -104,15 +117,15 @@ def _text(record: bytes) -> str:
     return record.decode(errors="replace").rstrip("\r\n")
 
 
-def _names(record: bytes, place: str) -> tuple[str, ...]:
+def _names(record: bytes, place: str, dialect: Dialect) -> tuple[str, ...]:
     try:
         record.decode()
     except UnicodeDecodeError as error:
         fact = f"the header line of {place} is not ({error.reason})"
         raise DataError(f"a CSV file must be UTF-8, however {fact}; convert it") from None
     line = pa.py_buffer(record.rstrip(b"\r\n") + b"\n")
-    n_fields = len(_table(line, None).column_names)
-    names = tuple(_table(line, tuple(map(str, range(n_fields)))).to_pylist()[0].values())
+    n_fields = len(_table(line, None, dialect).column_names)
+    names = tuple(_table(line, tuple(map(str, range(n_fields))), dialect).to_pylist()[0].values())
     _check_names(names, place)
     return names
 
@@ -149,24 +162,37 @@ def _joined(data: bytes, starts: Offsets, ends: Offsets, index: Offsets) -> pa.B
     return pa.py_buffer(b"".join([b"\n", *(data[starts[i] : ends[i]] for i in index)]))
 
 
-def _split(data: bytes, columns: tuple[str, ...], misfits: list[tuple[int, int]], numbers: Numbers) -> pa.Table:
+def _split(
+    data: pa.Buffer, columns: tuple[str, ...], misfits: list[tuple[int, int]], numbers: Numbers, dialect: Dialect
+) -> pa.Table:
     """Let Arrow split records into columns; `misfits` takes (number, fields) of those that do not fit.
 
     Nearly always there are none, and all numbers are plain ones: otherwise it is done again, with more care.
     """
     for hoped in (numbers, NO_NUMBERS) if numbers.names.intersection(columns) else (NO_NUMBERS,):
         try:
-            table = _table(data, columns, lambda _: "error", hoped)
+            table = _table(data, columns, dialect, lambda _: "error", hoped)
         except pa.ArrowInvalid:
             continue
         if all(is_plain(table[name]) for name in hoped.names.intersection(columns)):  # what is not is rejected as text
-            return table
+            return _with_points(table, dialect)
 
     def misfit(row: pyarrow.csv.InvalidRow) -> str:
         misfits.append((row.number - 1, row.actual_columns))
         return "skip"
 
-    return _table(data, columns, misfit)
+    return _with_points(_table(data, columns, dialect, misfit), dialect)
+
+
+def _with_points(table: pa.Table, dialect: Dialect) -> pa.Table:
+    """Return text columns with a point in numbers that have a decimal comma, which is how all else spells them."""
+    if dialect.decimal == ".":
+        return table
+    for i, column in enumerate(table.columns):
+        if column.type == pa.string():
+            pointed = pc.replace_substring_regex(column, _COMMA_NUMBER, r"\1.\2")
+            table = table.set_column(i, table.column_names[i], pointed)
+    return table
 
 
 @cache
@@ -179,6 +205,7 @@ def _null_words(missing: tuple[str, ...]) -> list[str]:
 def _table(
     data: pa.Buffer,
     columns: tuple[str, ...] | None,
+    dialect: Dialect,
     misfit: Callable[[pyarrow.csv.InvalidRow], str] | None = None,
     numbers: Numbers = NO_NUMBERS,
 ) -> pa.Table:
@@ -190,7 +217,9 @@ def _table(
             column_names=columns,
             autogenerate_column_names=columns is None,
         ),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=misfit),
+        parse_options=pyarrow.csv.ParseOptions(
+            delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=misfit
+        ),
         convert_options=pyarrow.csv.ConvertOptions(
             check_utf8=False,  # done already, record by record where needed
             column_types={n: pa.float64() if n in numbers.names else pa.string() for n in columns or ()},
@@ -199,5 +228,6 @@ def _table(
             false_values=[],
             timestamp_parsers=[],
             strings_can_be_null=False,
+            decimal_point=dialect.decimal,
         ),
     )

@@ -176,6 +176,10 @@ def parse_url(url: str, root: Path, *, writable: bool = False) -> sa.URL:
     except (exc.ArgumentError, ValueError):
         rule = "the url of a database must look like dialect://user:password@host/database"
         raise ConfigError(f"{rule}, however it does not; mend it") from None
+    if "@" in (parsed.host or ""):  # its part before the @ is the rest of a password, which no message may show
+        raise ConfigError(
+            "an @ within a url's user or password must be %40, however one is not; write @ : / ? as %40 %3A %2F %3F"
+        )
     if parsed.get_backend_name() != "sqlite":
         return parsed
     if parsed.database in (None, "", ":memory:"):
@@ -207,10 +211,24 @@ _PATIENCE: dict[str, dict[str, int]] = {
 """By driver, how long a server may be silent that has vanished; a long query is none, save for MySQL's."""
 
 
+_NO_RIGHT, _NO_RIGHTS = "42501", (1044, 1142, 1143)
+"""What PostgreSQL, and what MySQL calls a user without the right to read there."""
+
+_OURS = {"postgresql": ("psycopg", "postgres"), "mysql": ("pymysql", "mysql"), "mariadb": ("pymysql", "mysql")}
+"""By database, the driver that an extra of nightfit brings, and the extra."""
+
+
 def _engine(url: sa.URL) -> sa.Engine:
     patience = _PATIENCE.get(url.get_driver_name(), {})
     missing = {name: value for name, value in patience.items() if name not in url.query}
-    return sa.create_engine(url, poolclass=sa.NullPool, connect_args=missing)
+    if "read_timeout" not in missing:
+        return sa.create_engine(url, poolclass=sa.NullPool, connect_args=missing)
+    # pymysql's connect_timeout ends with the TCP connection, and what answers there may be no MySQL that ever greets
+    engine = sa.create_engine(
+        url, poolclass=sa.NullPool, connect_args={**missing, "read_timeout": missing["connect_timeout"]}
+    )
+    sa.event.listen(engine, "connect", lambda made, _: setattr(made, "_read_timeout", missing["read_timeout"]))
+    return engine
 
 
 def _for_reading(connection: sa.Connection) -> sa.Connection:
@@ -226,20 +244,38 @@ def _translated(error: Exception, label: str, url: sa.URL, must_be: str) -> Nigh
     for secret in filter(None, (url.password, *(value for name, value in url.query.items() if "pass" in name))):
         fact = fact.replace(str(secret), "***")
     where = _sqlite_path(url) or url.set(query={}).render_as_string(hide_password=True)
-    kind, advice = _kind(error, cause)
+    kind, advice = _kind(error, cause, url)
     return kind(f"{label} must be {must_be} at {where}, however: {fact}; {advice}")
 
 
-def _kind(error: Exception, cause: BaseException) -> tuple[type[NightfitError], str]:
+def _kind(error: Exception, cause: BaseException, url: sa.URL) -> tuple[type[NightfitError], str]:
     if isinstance(cause, sqlite3.Error):
         return _sqlite_kind(cause)
     if isinstance(error, ImportError):
-        return ConfigError, "install the driver that the url names"
-    if isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
-        return TryAgainError, "see that the database is up and lets us in"
+        return ConfigError, _driver(url)
+    if isinstance(error, exc.DBAPIError):
+        return _server_kind(error, cause)
+    return ConfigError, "mend the url, the table or the query"
+
+
+def _server_kind(error: exc.DBAPIError, cause: BaseException) -> tuple[type[NightfitError], str]:
+    if getattr(cause, "sqlstate", None) == _NO_RIGHT or next(iter(cause.args), None) in _NO_RIGHTS:
+        return ConfigError, "let the url's user read it (GRANT SELECT)"
+    if isinstance(error, exc.OperationalError | exc.InterfaceError):
+        return TryAgainError, "see that it is up, and that host, port, database, user and password are right in the url"
     if isinstance(error, exc.DatabaseError) and not isinstance(error, exc.ProgrammingError):
         return DataError, "mend the data"
     return ConfigError, "mend the url, the table or the query"
+
+
+def _driver(url: sa.URL) -> str:
+    """Say how to get a driver: ours, where there is one for the database."""
+    backend = url.get_backend_name()
+    if backend not in _OURS:
+        return "install the driver that the url names"
+    driver, extra = _OURS[backend]
+    install = f"pip install 'nightfit[{extra}]'"
+    return install if url.get_driver_name() == driver else f"say {backend}+{driver}://, and {install}"
 
 
 def _sqlite_kind(cause: sqlite3.Error) -> tuple[type[NightfitError], str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nightfit.ahead import map_ahead
-from nightfit.sources.base import CHUNK_ROWS, Chunk, Cursor, Numbers
+from nightfit.sources.base import CHUNK_ROWS, Chunk, Cursor, Dialect, Numbers
 from nightfit.sources.blocks import Block, Blocks
 from nightfit.sources.formats import format_of
 from nightfit.sources.position import Position, sha256
@@ -39,11 +39,12 @@ def reading_of(
     *,
     note: Note,
     numbers: Numbers,
+    dialect: Dialect,
     whole: bool = False,
     hollow: bool = False,
 ) -> Reading | None:
     """Make the reading of a file, from the stream's start on; None while its header line is not complete."""
-    kind = format_of(path, stream, numbers)
+    kind = format_of(path, stream, numbers, dialect)
     stream.seek(0)
     header = kind.read_header(stream, place=place, whole=whole and hollow)  # a log without records is no concern
     return Reading(stream, place, kind, header, start, wrap, note, whole, hollow) if header else None
@@ -80,6 +81,7 @@ class Reading:
             row=stretch.row,
             whole=self.whole,
             quoted=self.kind.quoted,
+            delimiter=self.kind.delimiter,
         )
         empty = self.hollow
         for block in blocks:

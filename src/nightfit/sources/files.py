@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nightfit.errors import ConfigError, DataError, GapError
 from nightfit.sources import filereading
-from nightfit.sources.base import Chunk, Cursor, Numbers, step_over
+from nightfit.sources.base import Chunk, Cursor, Dialect, Numbers, step_over
+from nightfit.sources.csv import PLAIN
 from nightfit.sources.filereading import Note, reading_of, waiting
 from nightfit.sources.listing import JSON_LINES, PARQUET, ends_with, find
 from nightfit.sources.position import Position, read_ends
@@ -34,7 +35,7 @@ class FileSource:
     A folder means its files of CSV, JSON lines and Parquet (by the ends of their names), in the order of their
     names, without hidden ones. A file whose name ends in `.gz` is unpacked. With `optional`, a file that is not there
     is noted instead of an error. `rotated` is a glob of the names that a log gets when it is rotated; `on_gap` says
-    what to do where the log was read from a file that is not there any more.
+    what to do where the log was read from a file that is not there any more. `dialect` is how CSV files are spelled.
 
     >>> source = FileSource(name="bookings", path="exports/*.csv", root=Path("/data"))
     >>> list(source.read(None, note=print))
@@ -51,6 +52,7 @@ class FileSource:
         optional: bool = False,
         rotated: str = "",
         on_gap: str = "stop",
+        dialect: Dialect = PLAIN,
     ) -> None:
         self.name = name
         self.path = Path(path).expanduser()
@@ -58,6 +60,7 @@ class FileSource:
         self.optional = optional
         self.rotated = str(Path(rotated).expanduser()) if rotated else ""
         self.on_gap = on_gap
+        self.dialect = dialect
         self.numbers = Numbers()
 
     def expecting(self, numbers: Numbers) -> FileSource:
@@ -83,7 +86,7 @@ class FileSource:
             place = self._place(path)
             known = cast("dict[str, dict[str, Any]]", cursor["files"])
             entry, wrap = known.get(place, {}), _Wrap(known, place)
-            for chunk in _read_on(path, place, entry, wrap, note=note, numbers=self.numbers):
+            for chunk in _read_on(path, place, entry, wrap, note=note, numbers=self.numbers, dialect=self.dialect):
                 yield chunk
                 cursor = chunk.cursor_at(len(chunk.table))
 
@@ -109,7 +112,15 @@ class FileSource:
             for i, file in enumerate(log.files):
                 wrap, is_over = LogWrap(known, place, log, i), log.is_over(i)
                 reading = reading_of(
-                    file.stream, place, file.path, log.start(i), wrap, note=note, numbers=self.numbers, whole=is_over
+                    file.stream,
+                    place,
+                    file.path,
+                    log.start(i),
+                    wrap,
+                    note=note,
+                    numbers=self.numbers,
+                    dialect=self.dialect,
+                    whole=is_over,
                 )
                 if reading and not log.is_read(i):
                     yield from reading
@@ -151,7 +162,7 @@ class FileSource:
         return place
 
 
-def read_whole(path: Path, *, note: Note, after: Cursor | None = None) -> Iterator[Chunk]:
+def read_whole(path: Path, *, note: Note, after: Cursor | None = None, dialect: Dialect = PLAIN) -> Iterator[Chunk]:
     """Yield the records of one file that is complete, after a cursor: a last line without a newline counts.
 
     A file without records yields one empty chunk, which has its columns. Raises `DataError` for a file that
@@ -170,7 +181,16 @@ def read_whole(path: Path, *, note: Note, after: Cursor | None = None) -> Iterat
         if not read_ends(stream, start.offset, filereading.HASHED_BYTES).are_of(start):
             raise GapError(f"{place} must stay as it is while it is read, however it has changed; read it anew")
         reading = reading_of(
-            stream, place, path, start, wrap, note=note, numbers=Numbers(), whole=True, hollow=not start.rows
+            stream,
+            place,
+            path,
+            start,
+            wrap,
+            note=note,
+            numbers=Numbers(),
+            dialect=dialect,
+            whole=True,
+            hollow=not start.rows,
         )
         if reading is None:
             raise DataError(f"{place} must start with a header line, however it is blank; write it first")
@@ -189,7 +209,7 @@ class _Wrap:
 
 
 def _read_on(
-    path: Path, place: str, entry: dict[str, Any], wrap: _Wrap, *, note: Note, numbers: Numbers
+    path: Path, place: str, entry: dict[str, Any], wrap: _Wrap, *, note: Note, numbers: Numbers, dialect: Dialect
 ) -> Iterator[Chunk]:
     """Yield what lies after a cursor's entry of one file."""
     if ends_with(path, PARQUET):
@@ -203,7 +223,9 @@ def _read_on(
         if start is None:
             return
         is_new = start.generation != after.generation
-        reading = reading_of(stream, place, path, start, wrap, note=note, numbers=numbers, hollow=is_new)
+        reading = reading_of(
+            stream, place, path, start, wrap, note=note, numbers=numbers, dialect=dialect, hollow=is_new
+        )
         if reading:
             yield from reading
         else:

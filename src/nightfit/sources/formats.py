@@ -13,7 +13,7 @@ from nightfit.sources.listing import CSV, JSON_LINES, ends_with
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nightfit.sources.base import Numbers
+    from nightfit.sources.base import Dialect, Numbers
     from nightfit.sources.blocks import Block
     from nightfit.sources.csv import Header, Records
     from nightfit.sources.unpack import Seekable
@@ -45,20 +45,26 @@ class Format:
     parse: Parse
     quoted: bool
     is_sparse: bool
+    delimiter: str = ","
 
 
 CSV_FILE = Format(read_header, parse, quoted=True, is_sparse=False)
 JSON_LINES_FILE = Format(read_start, parse_lines, quoted=False, is_sparse=True)
 
 
-def format_of(path: Path, stream: Seekable, numbers: Numbers) -> Format:
+def format_of(path: Path, stream: Seekable, numbers: Numbers, dialect: Dialect) -> Format:
     """Tell a file's format by the end of its name; any other is CSV unless its text starts with a brace.
 
-    `numbers` are columns of text that may be read as such.
+    `numbers` are columns of text that may be read as such; `dialect` is how CSV is spelled.
     """
     if ends_with(path, JSON_LINES) or (not ends_with(path, CSV) and _starts_with_brace(stream)):
         return JSON_LINES_FILE
-    return replace(CSV_FILE, parse=partial(parse, numbers=numbers))
+    return replace(
+        CSV_FILE,
+        read_header=partial(read_header, dialect=dialect),
+        parse=partial(parse, numbers=numbers, dialect=dialect),
+        delimiter=dialect.delimiter,
+    )
 
 
 def _starts_with_brace(stream: Seekable) -> bool:

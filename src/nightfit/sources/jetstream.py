@@ -11,7 +11,7 @@ import json
 import ssl
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -96,14 +96,15 @@ class JetStream:
         self._config = config
         self._address = Address.parse(url, config.name)
 
-    def prepare(self) -> State | None:
-        """Make the durable consumer if need be, and return the stream's state; None where there is no stream."""
+    def prepare(self, *, make: bool = True) -> State | None:
+        """Make the durable consumer if need be (and asked for), and return the stream's state; None where it is not."""
 
         async def talk(client: Client) -> State | None:
             js = self._js(client)
             state = await self._state(client)
             if state and self._config.durable:
-                await self._durable(js)
+                with nullcontext() if make else suppress(NotFoundError):
+                    await (self._durable if make else self._found)(js)
             return state
 
         return self._run(talk)
@@ -189,11 +190,10 @@ class JetStream:
 
     async def _durable(self, js: JetStreamContext) -> ConsumerInfo:
         """Find the durable consumer, or make it: it only counts, so that it is given no payloads."""
-        found: ConsumerInfo
         try:
-            found = await js.consumer_info(self._config.stream, self._config.durable)
+            return await self._found(js)
         except NotFoundError:
-            found = await js.add_consumer(
+            made: ConsumerInfo = await js.add_consumer(
                 self._config.stream,
                 ConsumerConfig(
                     durable_name=self._config.durable,
@@ -205,6 +205,10 @@ class JetStream:
                     max_ack_pending=-1,
                 ),
             )
+            return made
+
+    async def _found(self, js: JetStreamContext) -> ConsumerInfo:
+        found: ConsumerInfo = await js.consumer_info(self._config.stream, self._config.durable)
         if found.config.ack_policy != AckPolicy.ALL or (found.config.filter_subject or "") != self._config.subject:
             raise ConfigError(
                 f"the durable {self._config.durable!r} of source {self._config.name!r} must be its own, however it "
@@ -319,7 +323,7 @@ class JetStream:
         """Turn what nats-py raised into one of our errors, in one line without secrets."""
         fact = self._address.scrub(error)
         kind: type[NightfitError] = TryAgainError
-        advice = "try again later"
+        advice = "see that it is up, and that the url's host and port are its own; then try again later"
         if any(word in fact.lower() for word in _ACCESS):
             kind, advice = ConfigError, "mend its user, password or permissions"
         elif isinstance(error, _CONFIG) or getattr(error, "err_code", None) in _NOT_ENABLED:

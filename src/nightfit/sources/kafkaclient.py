@@ -205,7 +205,7 @@ class KafkaClient:
             return ConfigError(f"the brokers must let {source} in, however: {fact}; mend its properties or its rights")
         return TryAgainError(
             f"the brokers of {source} must answer within {self._config.timeout_s:g} s, however: {fact}; "
-            "run it again when they do"
+            "see that they are up, and that hosts, ports and properties are theirs; then try again later"
         )
 
     def _scrubbed(self, text: str) -> str:

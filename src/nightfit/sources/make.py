@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -33,9 +34,9 @@ class SourceKind:
 
 
 def kind_of(url: str) -> SourceKind:
-    """Return the kind of a url: by its scheme; a path has none. A scheme that nobody knows is a database's.
+    """Return the kind of a url: by its scheme; a path has none.
 
-    Raises `ConfigError` for an entry point that names no `SourceKind`.
+    Raises `ConfigError` for a scheme that nobody knows, and for an entry point that names no `SourceKind`.
     """
     scheme = url.partition("://")[0].partition("+")[0] if "://" in url else ""
     if scheme in _KINDS:
@@ -49,7 +50,21 @@ def kind_of(url: str) -> SourceKind:
                 "mend the package that brings it"
             )
         return kind
+    if scheme not in _DATABASES:
+        _check_dialect(scheme)
     return SourceKind(SqlConfig, _database)
+
+
+def _check_dialect(scheme: str) -> None:
+    """Raise `ConfigError` for a scheme that is neither ours nor one of a dialect that SQLAlchemy was given."""
+    if scheme in {point.name.partition(".")[0] for point in entry_points(group="sqlalchemy.dialects")}:
+        return
+    known = sorted({*_KINDS, *_DATABASES} - {""})
+    near = get_close_matches(scheme, known, 1)
+    raise ConfigError(
+        f"a source's url must begin with a scheme that is known ({', '.join(known)}), however it is {scheme}://; "
+        + (f"did you mean {near[0]}://?" if near else "mend it, or install the package that brings it")
+    )
 
 
 def make_source(config: SourceConfig, surroundings: Surroundings) -> Source:
@@ -80,6 +95,7 @@ def _file(config: FileConfig, around: Surroundings) -> Source:
         optional=config.optional,
         rotated=config.rotated,
         on_gap=config.on_gap,
+        dialect=config.dialect,
     )
 
 
@@ -124,10 +140,10 @@ def _redis(config: RedisConfig, _: Surroundings) -> Source:
     return RedisSource(config, url=_url(config))
 
 
-def _nats(config: NatsConfig, _: Surroundings) -> Source:
+def _nats(config: NatsConfig, around: Surroundings) -> Source:
     from nightfit.sources.nats import NatsSource
 
-    return NatsSource(config, url=_url(config))
+    return NatsSource(config, url=_url(config), is_look=around.is_look)
 
 
 _KINDS = {

@@ -28,7 +28,7 @@ class NatsSource:
     'clicks'
     """
 
-    def __init__(self, config: NatsConfig, *, url: str) -> None:
+    def __init__(self, config: NatsConfig, *, url: str, is_look: bool = False) -> None:
         for what, name in (("stream", config.stream), ("durable", config.durable)):
             if re.search(r"[\s.*>/\\]", name):
                 raise ConfigError(
@@ -37,6 +37,7 @@ class NatsSource:
                 )
         self.name = config.name
         self._config = config
+        self._is_look = is_look
         self._label = f"stream {config.stream!r} of source {config.name!r}"
         self._stream = JetStream(config, url)
 
@@ -47,7 +48,7 @@ class NatsSource:
         config does not say to skip them.
         """
         known = None if after is None else _Position.from_cursor(after, self.name)
-        state = self._stream.prepare()
+        state = self._stream.prepare(make=not self._is_look)
         if state is None:
             pass_over_absent(f"stream {self._config.stream!r}", self._config, known and known.seq, note)
             return

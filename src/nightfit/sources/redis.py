@@ -128,7 +128,10 @@ def _kind(error: Exception) -> tuple[type[NightfitError], str]:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return ConfigError, "mend the server's certificate, or name its authority in SSL_CERT_FILE"
     if isinstance(error, _PASSING) or str(error).startswith("MISCONF"):
-        return TryAgainError, "try again later"
+        return (
+            TryAgainError,
+            "see that it is up, and that the url's scheme, host and port are its own; then try again later",
+        )
     return ConfigError, "mend the url or the stream's name"
 
 
