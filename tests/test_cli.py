@@ -354,11 +354,13 @@ def test_a_reader_who_leaves_and_a_full_disk_are_no_bugs(home: Path) -> None:
     )  # fmt: skip
     assert done.stderr == ""
     assert done.stdout.strip() in {"0", "141"}
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run([*NIGHTFIT, "log"], stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=home)
-    assert done.returncode == 75
-    assert "No space left on device" in done.stderr
-    assert done.stderr.count("\n") == 1
+    for typed in (["log"], ["log", "--json"]):
+        with Path("/dev/full").open("w") as full:
+            command = [*NIGHTFIT, *typed]
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=home)
+        assert done.returncode == 75
+        assert "No space left on device" in done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 def test_any_terminal_can_show_any_name(home: Path) -> None:

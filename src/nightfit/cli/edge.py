@@ -88,7 +88,7 @@ class Group(TyperGroup):
         if isinstance(error, NightfitError):
             self._fail(str(error), error.exit_code)
         if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _let_go_of_stdout()
             raise SystemExit(NOBODY_READS) from None
         if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
             place = f"{error.filename}: " if error.filename else ""
@@ -108,9 +108,18 @@ class Group(TyperGroup):
     def _fail(self, message: str, code: int) -> NoReturn:
         line = " ".join(message.split())
         print(f"nightfit: {line}", file=sys.stderr)
-        if self._as_json:
-            _print_error(line, code)
+        try:
+            if self._as_json:
+                _print_error(line, code)
+            sys.stdout.flush()
+        except OSError:
+            _let_go_of_stdout()
         raise SystemExit(code) from None
+
+
+def _let_go_of_stdout() -> None:
+    """Send what stdout could not take nowhere: Python would try again at its end, and exit with 120 for it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_error(line: str, code: int) -> None:
