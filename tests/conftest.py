@@ -16,9 +16,7 @@ from typer.testing import CliRunner
 
 pytest_plugins = ["browsing", "shop"]
 
-settings.register_profile("quick", max_examples=40)
 settings.register_profile("thorough", max_examples=300)
-settings.load_profile("quick")
 
 CONFIG = """
 name = "shop"
