@@ -266,7 +266,8 @@ def compare(
 
         if data is not None or parsed is not None:
             raise UsageError("--nights-of-log cuts a pipeline's own data, however DATA or other nights were given")
-        by_log = LogCut.of(lineages(config, None)[next(iter(config.models))])
+        assert path
+        by_log = LogCut.of(next(iter(lineages(load(path), None).values())))  # of the config, whatever is compared
     elif parsed is None:
         raise UsageError(
             "a comparison needs nights, however none are given; say --night-rows N, or --night-column and --every"
