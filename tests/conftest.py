@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 pytest_plugins = ["browsing", "shop"]
 
+settings.register_profile("quick", max_examples=60)
 settings.register_profile("thorough", max_examples=300)
+settings.load_profile("quick")
 
 CONFIG = """
 name = "shop"

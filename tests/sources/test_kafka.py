@@ -381,14 +381,18 @@ class TestFailures:
     def test_brokers_die_while_reading(
         self, mortal: Cluster, topic: str, monkeypatch: pytest.MonkeyPatch, *, how: signal.Signals
     ) -> None:
-        """Brokers that die or hang end the night by naming the partition; what was read can be resumed."""
+        """Brokers that die or hang end the night by naming the partition, and how far it came.
+
+        A client that has just one of five messages when they die is in the first, though it fetches ahead.
+        """
         monkeypatch.setattr(kafka_module, "CHUNK_ROWS", 1)
         mortal.write(topic, values(*range(5)), partition=1)
         mortal.write(topic, values(*range(5)), partition=2)
         reading = source(mortal.brokers, topic, timeout_s=1).read(None, print)
         next(reading)
         mortal.signal(how)
-        with pytest.raises(TryAgainError, match=r"no message of partition 2 came after offset 0, which .* end at 5"):
+        where = r"(2 came after offset 0|1 came after offset [1-4])"
+        with pytest.raises(TryAgainError, match=rf"no message of partition {where}, which .* end at 5"):
             list(reading)
 
     def test_brokers_hang_at_the_start(self, mortal: Cluster, topic: str) -> None:
