@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ def answered(*asked: tuple[Any, Inputs]) -> list[Any]:
         batching = Batching()
         return await asyncio.gather(*(batching.predict(*each) for each in asked), return_exceptions=True)
 
-    return asyncio.run(ask())
+    with ThreadPoolExecutor(1) as pool:  # a browser of other tests has an event loop in this thread
+        return pool.submit(lambda: asyncio.run(ask())).result()
 
 
 def test_each_request_gets_its_own_rows() -> None:
